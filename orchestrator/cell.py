@@ -1,0 +1,63 @@
+"""Cell: one point of the grid, named by the hash of its coordinates wherever it appears (Tune, MLflow, matrix)."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+FeatureKind = Literal["none", "continuous", "discrete"]
+"""How speech enters the decoder; `none` is the score of guessing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """The coordinates of a cell. A coordinate that doesn't apply is None: `continuous` has no codebook."""
+
+    task: str
+    variant: str | None = None
+    corpus: str
+    fold: str | None = None
+    encoder: str | None = None
+    layer: int | None = None
+    features: FeatureKind
+    downsample: int | None = None
+    codebook: int | None = None
+    codebook_corpus: str | None = None
+    codebook_seed: int | None = None
+    dedup: bool | None = None
+    bpe: int | None = None
+    decoder: str
+    recipe: str
+    init: str | None = None
+    seed: int
+
+    @cached_property
+    def id(self) -> str:
+        """12 hex digits of the hash of the coordinates. A coordinate that is added later must leave out its default."""
+        known = {key: value for key, value in self.coordinates.items() if value is not None}
+        return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:12]
+
+    @property
+    def coordinates(self) -> dict[str, Any]:
+        """All coordinates by name, in their order."""
+        return dataclasses.asdict(self)
+
+    @property
+    def label(self) -> str:
+        """A short name for progress lines: `asr discrete k250 bpe500 seed0`."""
+        parts = [self.task + (f"-{self.variant}" if self.variant else ""), self.features]
+        parts += [self.encoder or "", f"layer{self.layer}" if self.layer is not None else ""]
+        parts += [f"every{self.downsample}" if self.downsample else "", f"k{self.codebook}" if self.codebook else ""]
+        parts += [f"bpe{self.bpe}" if self.bpe else "", f"seed{self.seed}"]
+        return " ".join(part for part in parts if part)
+
+
+def matches(cell: Cell, only: dict[str, set[str]]) -> bool:
+    """Whether a cell has one of the wanted values in each coordinate of `only`, compared as text (`none` for None)."""
+    return all(
+        str("none" if getattr(cell, key) is None else getattr(cell, key)) in wanted for key, wanted in only.items()
+    )

@@ -1,0 +1,209 @@
+"""tokengrid: thin commands over the Python API. Exit code 0 for success, 1 for failed cells, 2 for the user's errors."""
+
+from __future__ import annotations
+
+import os
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from orchestrator.errors import UserError, suggest
+
+app = typer.Typer(
+    help="Which speech features should a speech LLM be fed? Runs the grid and shows the comparison matrix.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+out = Console()
+err = Console(stderr=True)
+
+SpaceName = Annotated[str, typer.Argument(metavar="SPACE", help="A name in search_spaces/ or the path of a YAML file.")]
+StoreOption = Annotated[
+    str, typer.Option("--store", envvar="TOKENGRID_STORE", help="The state folder: artifacts, MLflow database, logs.")
+]
+OnlyOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--only", help="A part of the cells: task=asr, features=discrete, codebook=100,200 … May be repeated."
+    ),
+]
+DEFAULT_STORE = ".tokengrid"
+
+
+class What(StrEnum):
+    """What `ls` lists."""
+
+    tasks = "tasks"
+    corpora = "corpora"
+    encoders = "encoders"
+    decoders = "decoders"
+    spaces = "spaces"
+
+
+class Format(StrEnum):
+    """How `matrix` prints."""
+
+    table = "table"
+    csv = "csv"
+    json = "json"
+    md = "md"
+
+
+@app.command()
+def ls(what: Annotated[What | None, typer.Argument(help="One kind only.")] = None) -> None:
+    """Lists tasks, corpus readers, encoders, decoders and search spaces."""
+    from orchestrator.inventory import inventory
+
+    for kind in [what] if what else list(What):
+        out.print(inventory(kind.value))
+
+
+@app.command()
+def validate(space: SpaceName) -> None:
+    """Checks a search space and names every error at once, with its place and the nearest valid name."""
+    from orchestrator.space import load
+
+    loaded = load(space)
+    out.print(f"[green]{loaded.name} is valid[/]: {len(loaded.cells())} cells")
+
+
+@app.command()
+def plan(space: SpaceName, store: StoreOption = DEFAULT_STORE, only: OnlyOption = None) -> None:
+    """Shows cells, stages to build and cached, hours of audio, disk and time, before anything is computed."""
+    from orchestrator.grid import Grid
+
+    out.print(Grid(space, store, _only(only)).plan().render())
+
+
+@app.command()
+def run(
+    space: SpaceName,
+    store: StoreOption = DEFAULT_STORE,
+    only: OnlyOption = None,
+    local: Annotated[bool, typer.Option("--local", help="One after the other in this process, without Ray.")] = False,
+    address: Annotated[
+        str | None,
+        typer.Option(envvar="RAY_ADDRESS", help="Of a Ray cluster (`auto` finds it); by default this machine is used."),
+    ] = None,
+    tracking_uri: Annotated[
+        str | None,
+        typer.Option(envvar="MLFLOW_TRACKING_URI", help="Where MLflow tracks; by default a SQLite file in the store."),
+    ] = None,
+) -> None:
+    """Runs every cell that is not finished, and prints the matrix. Interrupted, it goes on where it was."""
+    from orchestrator.grid import Grid
+    from orchestrator.monitor import Monitor
+
+    with Monitor(err) as indexing:
+        grid = Grid(space, store, _only(only))
+        grid._progress = indexing.start("index", "stage")
+        grid.graph
+    matrix = grid.run(local=local, address=None if local else address, monitor=Monitor(err), tracking_uri=tracking_uri)
+    out.print(matrix.table(_width()))
+    counts = matrix.counts()
+    if counts["ok"] < len(matrix.cells):
+        raise typer.Exit(1)
+
+
+@app.command()
+def matrix(
+    space: SpaceName,
+    store: StoreOption = DEFAULT_STORE,
+    only: OnlyOption = None,
+    format: Annotated[Format, typer.Option("--format", help="How it is printed.")] = Format.table,
+) -> None:
+    """Shows the comparison matrix with the status of every cell, also while it runs."""
+    from orchestrator.grid import Grid
+
+    found = Grid(space, store, _only(only)).matrix()
+    if format is Format.table:
+        out.print(found.table(_width()))
+    else:
+        print({"csv": found.to_csv, "json": found.to_json, "md": found.to_markdown}[format.value](), end="")
+
+
+@app.command()
+def ui(
+    store: StoreOption = DEFAULT_STORE,
+    port: Annotated[int, typer.Option(help="On 127.0.0.1.")] = 5000,
+) -> None:
+    """Opens the MLflow UI of the store on 127.0.0.1."""
+    database = Path(store).expanduser().absolute() / "mlflow.db"
+    if not database.exists():
+        raise UserError(
+            f"there is nothing to show yet: {database} doesn't exist. Run a space first: tokengrid run demo"
+        )
+    out.print(f"MLflow on [link]http://127.0.0.1:{port}[/] (Ctrl-C ends it)")
+    arguments = ["server", "--backend-store-uri", f"sqlite:///{database}", "--host", "127.0.0.1", "--port", str(port)]
+    arguments += ["--default-artifact-root", (database.parent / "mlartifacts").as_uri(), "--workers", "1"]
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.execv(sys.executable, [sys.executable, "-m", "mlflow", *arguments])
+
+
+@app.command()
+def doctor(
+    store: StoreOption = DEFAULT_STORE,
+    address: Annotated[str | None, typer.Option(envvar="RAY_ADDRESS", help="Of a Ray cluster to look at.")] = None,
+) -> None:
+    """Says what this machine and a cluster have, and what is missing."""
+    from orchestrator.doctor import examine
+
+    report = examine(store, address)
+    out.print(report.render())
+    if report.problems:
+        raise typer.Exit(1)
+
+
+def main() -> None:
+    """The entry point: prints the user's errors without a traceback, unless `--debug` asks for it."""
+    debug = "--debug" in sys.argv
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    try:
+        code = app(arguments, standalone_mode=False)
+    except KeyboardInterrupt:
+        err.print("\n[yellow]interrupted[/]: what is finished is kept; the same command goes on from there")
+        os._exit(130)  # Ray's threads would hold the process
+    except Exception as error:
+        code = _explain(error, debug)
+    sys.exit(code or 0)
+
+
+def _explain(error: Exception, debug: bool) -> int:
+    if debug:
+        err.print_exception()
+    if isinstance(error, UserError):
+        err.print(f"[red]error:[/] {error}", markup=True, highlight=False)
+        return 2
+    if hasattr(error, "format_message"):  # typer's and click's own: unknown options, missing arguments
+        err.print(f"[red]error:[/] {error.format_message()}", highlight=False)
+        return 2
+    if isinstance(error, OSError):
+        err.print(f"[red]error:[/] {error}", highlight=False)
+        return 2
+    err.print(f"[red]unexpected error:[/] {type(error).__name__}: {error}\nRun it again with --debug for a traceback.")
+    return 1
+
+
+def _only(given: list[str] | None) -> dict[str, list[str]]:
+    from orchestrator.cell import Cell
+
+    wanted: dict[str, list[str]] = {}
+    for entry in given or []:
+        key, sign, values = entry.partition("=")
+        if not sign or not values:
+            raise UserError(f"--only wants coordinate=value, got '{entry}'; {suggest(key, Cell.__dataclass_fields__)}")
+        wanted.setdefault(key, []).extend(values.split(","))
+    return wanted
+
+
+def _width() -> int:
+    return max(out.width, 100) if not out.is_terminal else out.width
+
+
+if __name__ == "__main__":
+    main()

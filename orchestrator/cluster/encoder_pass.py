@@ -1,0 +1,90 @@
+"""The encoder pass on Ray Data: shard descriptors in, shard files on disk, small rows of metadata out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import ray
+from ray.data import ActorPoolStrategy, DataContext
+
+from orchestrator.execution import attempt, threads
+from orchestrator.graph import Work
+from orchestrator.monitor import Monitor
+from orchestrator.stages.encoder_pass import Pass, ShardWorker, Target, opened
+from orchestrator.store import Artifact, Store
+
+STARVED_SECONDS = 600
+"""A pipeline without resources hangs silently; after this long it fails instead."""
+
+
+def run_pass(store: Store, work: Work, monitor: Monitor) -> str | None:
+    """Runs a pass over the cluster. Returns the reason if it failed; its leases are held by the driver."""
+    return attempt(store, work.stages, lambda: _run(store, work, monitor))
+
+
+def _run(store: Store, work: Work, monitor: Monitor) -> None:
+    with opened(store, work.stages) as a_pass:
+        todo = a_pass.todo
+        if todo:
+            total, done = sum(shard.seconds for shard in todo), 0.0
+            for row in _pipeline(store, a_pass):
+                done += row["seconds"]
+                monitor.update(work.name, done, total, "seconds of audio")
+
+
+def _pipeline(store: Store, a_pass: Pass) -> Any:
+    context = DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    context.execution_no_progress_timeout_s = STARVED_SECONDS
+    resources = ray.cluster_resources()
+    gpus, cpus = int(resources.get("GPU", 0)), int(resources.get("CPU", 1))
+    positions = {shard.name: position for position, shard in enumerate(a_pass.shards)}
+    items = [{"position": positions[shard.name]} for shard in a_pass.todo]  # longest first
+    most = min(len(items), gpus or cpus)
+    shards = ray.data.from_items(items, override_num_blocks=len(items))
+    return shards.map_batches(
+        ShardActor,
+        compute=ActorPoolStrategy(min_size=1, max_size=most),
+        batch_size=1,
+        num_cpus=1,
+        num_gpus=1 if gpus else 0,
+        fn_constructor_kwargs={
+            "root": str(store.root),
+            "targets": a_pass.targets,
+            "stored": {layer: artifact.folder for layer, artifact in a_pass.stored.items()},
+            "device": "cuda" if gpus else "cpu",
+        },
+    ).iter_rows()
+
+
+class ShardActor:
+    """Keeps the encoder and the codebooks; writes the shards that it is named. Harmless when run twice."""
+
+    def __init__(self, root: str, targets: list[Target], stored: dict[int, Any], device: str):
+        store = Store(root)
+        first = targets[0].stage
+        recordings = store.open(first.recordings)
+        self._shards = _shards(recordings)
+        by_layer = {layer: _artifact(folder) for layer, folder in stored.items()}
+        self._stage = first
+        self._worker = ShardWorker(targets, store.open, by_layer, device)
+
+    def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        with threads(self._stage):
+            rows = [self._worker.run(self._shards[int(position)]) for position in batch["position"]]
+        return {key: np.asarray([row[key] for row in rows]) for key in rows[0]}
+
+
+def _shards(recordings: Artifact) -> list[Any]:
+    from orchestrator.stages.recordings import read_recordings
+    from orchestrator.stages.shards import cut
+
+    return cut(read_recordings(recordings))
+
+
+def _artifact(folder: Any) -> Artifact:
+    import json
+
+    return Artifact(folder, json.loads((folder / "artifact.json").read_text("utf-8")))

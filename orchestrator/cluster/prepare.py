@@ -1,0 +1,131 @@
+"""Prepare: the shared stages of a launch as Ray tasks, in graph order, independent ones side by side."""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import ray
+
+from orchestrator.cluster.encoder_pass import run_pass
+from orchestrator.execution import attempt, do_work
+from orchestrator.graph import Work
+from orchestrator.monitor import Monitor, ProgressFile, read_progress
+from orchestrator.stage import Stage
+from orchestrator.store import Store
+
+POLL_SECONDS = 0.25
+
+
+class Prepare:
+    """Builds works on the cluster while others ask which stages are ready.
+
+    Args:
+        works: inputs first, as `execution.todo` gives them.
+    """
+
+    def __init__(self, store: Store, works: list[Work], monitor: Monitor):
+        self._store = store
+        self._works = {work.id: work for work in works}
+        self._monitor = monitor
+        self._lock = threading.Lock()
+        self._unfinished = set(self._works)
+        self._failed_works: set[str] = set()
+        self._pending = {stage.identity for work in works for stage in work.stages}
+        self._failed: set[str] = set()
+        self._stopped = threading.Event()
+
+    @property
+    def is_done(self) -> bool:
+        """Whether every work has ended, well or badly."""
+        with self._lock:
+            return not self._pending
+
+    def state(self, stages: list[Stage]) -> str:
+        """`ready`, `pending` or `failed`, of the stages that a cell needs."""
+        with self._lock:
+            if any(stage.identity in self._failed for stage in stages):
+                return "failed"
+            return "pending" if any(stage.identity in self._pending for stage in stages) else "ready"
+
+    def stop(self) -> None:
+        """Starts nothing more."""
+        self._stopped.set()
+
+    def run(self) -> None:
+        """Runs every work whose needs are met, until all have ended. Passes run as Ray Data pipelines of the driver."""
+        waiting = dict(self._works)
+        tasks: dict[ray.ObjectRef, Work] = {}
+        passes: dict[Future[str | None], Work] = {}
+        with ThreadPoolExecutor(max_workers=4, thread_name_prefix="pass") as pool:
+            while (waiting or tasks or passes) and not self._stopped.is_set():
+                for work in self._startable(waiting):
+                    del waiting[work.id]
+                    self._monitor.start(work.name, "stage")
+                    if work.is_pass:
+                        passes[pool.submit(run_pass, self._store, work, self._monitor)] = work
+                    else:
+                        options = _build.options(num_cpus=self._cpus(work), name=work.name)
+                        tasks[options.remote(str(self._store.root), work)] = work
+                done, _ = ray.wait(list(tasks), timeout=POLL_SECONDS) if tasks else ([], [])
+                for ref in done:
+                    self._ended(tasks.pop(ref), _result(ref))
+                for future in [f for f in passes if f.done()]:
+                    self._ended(passes.pop(future), future.result())
+                if not tasks:
+                    time.sleep(POLL_SECONDS)
+                for work in tasks.values():
+                    if found := read_progress(progress_path(self._store, work.id)):
+                        self._monitor.update(work.name, *found)
+
+    def _cpus(self, work: Work) -> int:
+        # Never more than trials leave: a task that asks for what they hold would wait for ever.
+        return max(1, min(work.stages[0].threads, int(ray.cluster_resources().get("CPU", 1)) - 1))
+
+    def _startable(self, waiting: dict[str, Work]) -> list[Work]:
+        ready = []
+        for work in list(waiting.values()):
+            if not self._failed_works.isdisjoint(work.needs):
+                del waiting[work.id]
+                self._settle(work, failed=True)
+                self._monitor.skip(work.name, "stage")
+            elif self._unfinished.isdisjoint(work.needs):
+                ready.append(work)
+        return ready
+
+    def _ended(self, work: Work, reason: str | None) -> None:
+        progress_path(self._store, work.id).unlink(missing_ok=True)
+        if reason is not None and self._store.failure(work.stages[0]) is None:
+            self._store.fail(work.stages[0], reason)
+        self._settle(work, failed=reason is not None)
+        self._monitor.end(work.name, "stage", reason)
+
+    def _settle(self, work: Work, failed: bool) -> None:
+        identities = {stage.identity for stage in work.stages}
+        with self._lock:
+            self._pending -= identities
+            self._unfinished.discard(work.id)
+            if failed:
+                self._failed_works.add(work.id)
+                self._failed |= identities
+
+
+def progress_path(store: Store, name: str) -> Path:
+    """Where a worker writes the progress of a work or a cell."""
+    return store.root / "progress" / f"{name}.json"
+
+
+@ray.remote(max_retries=2)
+def _build(root: str, work: Work) -> str | None:
+    store = Store(root)
+    progress = ProgressFile(progress_path(store, work.id))
+    return attempt(store, work.stages, lambda: do_work(store, work, progress))
+
+
+def _result(ref: ray.ObjectRef) -> str | None:
+    try:
+        return ray.get(ref)
+    except ray.exceptions.RayError as error:
+        return f"its process died: {str(error).strip().splitlines()[-1]}"

@@ -1,0 +1,178 @@
+"""The search: Ray Tune with one trial a cell. The trial's artifact is the truth; what Tune keeps is only for looking at."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import ray
+from ray import tune
+from ray.tune.search import Searcher
+
+from orchestrator.cell import Cell
+from orchestrator.cluster.prepare import Prepare, progress_path
+from orchestrator.execution import attempt, do_cell
+from orchestrator.graph import Graph
+from orchestrator.monitor import Monitor, ProgressFile, read_progress
+from orchestrator.results import record
+from orchestrator.stages.scoring import Scoring
+from orchestrator.store import Store
+
+PREPARE_SLOTS = 1
+"""Slots that trials leave alone while shared stages are still being built. Tune keeps the resources of its actors between
+trials, so what trials never take is all that the stages can count on."""
+
+
+def search(
+    graph: Graph,
+    store: Store,
+    cells: Sequence[Cell],
+    prepare: Prepare,
+    monitor: Monitor,
+    on_cell: Callable[[Cell], None],
+) -> None:
+    """Runs a trial for every cell, as its stages become ready, and waits for all. FIFO: no cell is stopped early."""
+    slots = trial_slots()
+    ready = Ready(graph, cells, prepare, monitor, on_cell, slots)
+    trainable = tune.with_parameters(
+        run_cell, root=str(store.root), scorings={cell.id: (cell, graph.scorings[cell]) for cell in cells}, slots=slots
+    )
+    tuner = tune.Tuner(
+        tune.with_resources(trainable, {"cpu": 1, "gpu": 1 if _gpus() else 0}),
+        tune_config=tune.TuneConfig(
+            search_alg=ready,
+            num_samples=-1,
+            max_concurrent_trials=slots,
+            reuse_actors=True,
+            trial_name_creator=lambda trial: trial.config["cell"],
+            trial_dirname_creator=lambda trial: trial.config["cell"],
+        ),
+        run_config=tune.RunConfig(
+            name=graph.space.name,
+            storage_path=str(store.root / "tune"),
+            verbose=0,
+            callbacks=[Collect(store, ready)],
+        ),
+    )
+    tuner.fit()
+
+
+def trial_slots() -> int:
+    """How many cells can run at once."""
+    return max(1, _gpus() or int(ray.cluster_resources().get("CPU", 1)))
+
+
+def flat(cell: Cell) -> dict[str, Any]:
+    """A cell as Tune's configuration: the same keys in every cell, empty where they don't apply."""
+    return {"cell": cell.id, **{key: "" if value is None else value for key, value in cell.coordinates.items()}}
+
+
+def run_cell(config: dict[str, Any], root: str, scorings: dict[str, tuple[Cell, Scoring]], slots: int = 1) -> None:
+    """The trainable: trains and scores the cell that `config["cell"]` names, and reports its metrics.
+
+    A failure is recorded in the store and reported as `status: failed`; it never stops other trials.
+    """
+    store = Store(root)
+    cell, scoring = scorings[config["cell"]]
+    progress = ProgressFile(progress_path(store, cell.id))
+    reason = attempt(store, [scoring], lambda: do_cell(store, cell, scoring, slots, progress))
+    if reason is not None:
+        tune.report({"status": "failed", "reason": reason})
+        return
+    metrics = store.open(scoring).json("metrics.json")
+    first = next(r for r in metrics["results"] if r["split"] == "test")
+    tune.report({"status": "ok", **first["metrics"]})
+
+
+class OfThisLaunch:
+    """Tune pickles and copies what it is given, to restore it later. These hold the launch itself and are never restored:
+    a new launch asks the store what is finished."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        return self
+
+
+class Ready(OfThisLaunch, Searcher):
+    """Hands out cells whose shared stages are there, in the order of the space; ends when every cell has had its turn."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        cells: Sequence[Cell],
+        prepare: Prepare,
+        monitor: Monitor,
+        on_cell: Callable[[Cell], None],
+        slots: int,
+    ):
+        super().__init__()
+        self._needs = {cell: graph.needs(cell) for cell in cells}
+        self._prepare = prepare
+        self._monitor = monitor
+        self._on_cell = on_cell
+        self._slots = slots
+        self._running: dict[str, Cell] = {}
+        self._lock = threading.Lock()
+
+    def suggest(self, trial_id: str) -> Any:
+        """The next cell's configuration, None while none is ready, or FINISHED."""
+        building = not self._prepare.is_done
+        if building and len(self._running) >= self._slots - PREPARE_SLOTS:
+            return None
+        for cell, stages in list(self._needs.items()):
+            state = self._prepare.state(stages)
+            if state == "pending":
+                continue
+            del self._needs[cell]
+            if state == "failed":
+                self._monitor.skip(cell.label, "cell")
+                self._on_cell(cell)
+                continue
+            self._running[trial_id] = cell
+            self._monitor.start(cell.label, "cell")
+            return flat(cell)
+        return None if self._needs else Searcher.FINISHED
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Tune tells that a trial has ended."""
+        cell = self._running.pop(trial_id, None)
+        if cell is None:
+            return
+        reason = (result or {}).get("reason") or ("its process died" if error or not result else None)
+        self._monitor.end(cell.label, "cell", reason)
+        self._on_cell(cell)
+
+    @property
+    def running(self) -> list[Cell]:
+        """The cells whose trials run now."""
+        return list(self._running.values())
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the store knows what is finished."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing: a new launch asks the store."""
+
+
+class Collect(OfThisLaunch, tune.Callback):
+    """Shows the progress of running trials, and records the death of a trial's process as a failure of its cell."""
+
+    def __init__(self, store: Store, ready: Ready):
+        self._store = store
+        self._ready = ready
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Called by Tune's loop, several times a second."""
+        for cell in self._ready.running:
+            if found := read_progress(progress_path(self._store, cell.id)):
+                self._ready._monitor.update(cell.label, *found)
+
+
+def _gpus() -> int:
+    return int(ray.cluster_resources().get("GPU", 0))
+
+
+__all__ = ["flat", "record", "run_cell", "search"]

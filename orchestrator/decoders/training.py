@@ -1,0 +1,317 @@
+"""Training: one loop for every decoder and every kind of speech, with one stopping rule."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from orchestrator.decoders import checkpoint as checkpoints
+from orchestrator.decoders.batches import Batch, Utterance, collate, micro_batches, order, prepare, spans
+from orchestrator.decoders.cost import training_flops
+from orchestrator.decoders.model import SpeechLM
+from orchestrator.decoders.spec import Example, Recipe
+from orchestrator.errors import StageError
+from orchestrator.stage import Progress, silent
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """How a training went. The model holds its best weights.
+
+    Attributes:
+        curve: a row for every evaluation: step, epoch, tokens, seconds, train_loss, dev_loss, dev_error.
+        stopped: `plateau`, or `budget` where max_epochs came first.
+        steps, epochs: taken.
+        tokens: positions read in training, without padding.
+        answer_tokens: tokens predicted in training.
+        flops: of training, estimated.
+        seconds: of training and evaluation, over all resumptions.
+        best_step, best_epoch, tokens_to_best, flops_to_best, seconds_to_best: where the monitor was lowest.
+        best_dev_loss, best_dev_error: there.
+        parameters: of the model.
+    """
+
+    curve: list[dict[str, float]]
+    stopped: str
+    steps: int
+    epochs: float
+    tokens: int
+    answer_tokens: int
+    flops: float
+    seconds: float
+    best_step: int
+    best_epoch: float
+    tokens_to_best: int
+    flops_to_best: float
+    seconds_to_best: float
+    best_dev_loss: float
+    best_dev_error: float
+    parameters: int
+
+    def summary(self) -> dict[str, Any]:
+        """Everything but the curve, in plain values."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "curve"}
+
+
+@dataclass
+class _State:
+    """Where a training is: what its checkpoint keeps beside the tensors. Random numbers depend on seed and step alone."""
+
+    step: int = 0
+    tokens: int = 0
+    squares: int = 0
+    answers: int = 0
+    seconds: float = 0.0
+    loss: float = 0.0
+    """Summed over the answer tokens since the last evaluation."""
+    loss_tokens: int = 0
+    gain: float = math.inf
+    """The monitor at the last gain."""
+    waited: int = 0
+    """Evaluations since then."""
+    best: int = -1
+    """Row of the curve where the monitor was lowest."""
+    stopped: str = ""
+    curve: list[dict[str, float]] = field(default_factory=list)
+
+
+def train(
+    model: SpeechLM,
+    train: Sequence[Example],
+    dev: Sequence[Example],
+    recipe: Recipe,
+    seed: int,
+    checkpoint: Path | None = None,
+    progress: Progress = silent,
+) -> TrainingResult:
+    """Trains all weights of a model until its plateau on dev or its budget, and leaves the best weights in it.
+
+    Each step sees the same utterances in the same order for every kind of speech, and its loss is the mean over the
+    answer tokens of all of them.
+
+    Args:
+        checkpoint: a folder; a checkpoint is kept there at every evaluation, and a training that finds its own goes on
+            from it, to the same weights and curve as an uninterrupted one (seconds aside). The caller removes it.
+        progress: told the epochs done, after every step.
+
+    Raises:
+        StageError: the training diverged, or there are examples that the decoder can't read.
+    """
+    with torch.random.fork_rng():
+        return _Training(model, train, dev, recipe, seed, checkpoint).run(progress)
+
+
+class _Training:
+    def __init__(
+        self,
+        model: SpeechLM,
+        train: Sequence[Example],
+        dev: Sequence[Example],
+        recipe: Recipe,
+        seed: int,
+        checkpoint: Path | None,
+    ):
+        for split, examples in (("training", train), ("dev", dev)):
+            if not examples:
+                raise StageError(f"the {split} split is empty; a training needs at least one utterance in it")
+        self.model, self.recipe, self.seed, self.folder = model, recipe, seed, checkpoint
+        self.ids = [e.id for e in train]
+        self.train = prepare(train, model.speech, model.text, model.longest, answered=True)
+        dev_utterances = prepare(dev, model.speech, model.text, model.longest, answered=True)
+        groups = micro_batches([u.length for u in dev_utterances], recipe.micro_batch_tokens)
+        self.dev = [self._collate([dev_utterances[i] for i in group]) for group in groups]
+        self.per_epoch = math.ceil(len(train) / recipe.batch)
+        self.weights = dict(model.named_parameters())
+        self.best: dict[str, Tensor] = {}
+        self.optimiser = _optimiser(model, recipe)
+        self.state = _State()
+        # A checkpoint of another training is not ours to go on from.
+        content = [seed, asdict(recipe) | {"micro_batch_tokens": 0}, [(e.id, e.target) for e in train]]
+        self.key = hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+    def run(self, progress: Progress) -> TrainingResult:
+        self._resume()
+        state, recipe = self.state, self.recipe
+        last = recipe.max_epochs * self.per_epoch
+        every = max(1, round(recipe.evaluate_every * self.per_epoch))
+        clock = time.perf_counter() - state.seconds
+        while not state.stopped:
+            self._step()
+            state.seconds = time.perf_counter() - clock
+            progress(state.step / self.per_epoch, recipe.max_epochs, "epochs")
+            if state.step % every == 0 or state.step == last:
+                self._evaluate()
+                state.seconds = time.perf_counter() - clock
+                state.curve[-1]["seconds"] = round(state.seconds, 3)
+                if state.waited >= recipe.patience:
+                    state.stopped = "plateau"
+                elif state.step == last:
+                    state.stopped = "budget"
+                self._save()
+        with torch.no_grad():
+            for name, weight in self.weights.items():
+                weight.copy_(self.best[name])
+        self.model.eval()
+        return self._result()
+
+    def _step(self) -> None:
+        state, recipe = self.state, self.recipe
+        chance = np.random.default_rng([self.seed, state.step, 1])
+        torch.manual_seed(int(chance.integers(1 << 62)))  # for the dropout of decoders that have some
+        chosen = self._chosen(state.step)
+        hidden = None
+        if recipe.speech_mask:
+            hidden = [spans(chance, u.positions, recipe.speech_mask, recipe.mask_span) for u in chosen]
+        answers = sum(len(u.answer) for u in chosen)
+        self.model.train()
+        total = 0.0
+        for group in micro_batches([u.length for u in chosen], recipe.micro_batch_tokens):
+            batch = self._collate([chosen[i] for i in group], hidden and [hidden[i] for i in group])
+            with self._precision():
+                logits = self.model(batch)
+            loss = F.cross_entropy(
+                logits.float(), batch.answers, reduction="sum", label_smoothing=recipe.label_smoothing
+            )
+            (loss / answers).backward()
+            total += loss.item()
+        norm = torch.nn.utils.clip_grad_norm_(self.weights.values(), recipe.gradient_clip).item()
+        if not math.isfinite(total + norm):
+            raise StageError(
+                f"diverged at step {state.step + 1} (loss {total / answers}, gradient norm {norm}). Expected finite numbers: "
+                f"lower the recipe's learning_rate ({recipe.learning_rate}) or raise its warmup_steps ({recipe.warmup_steps})."
+            )
+        for group in self.optimiser.param_groups:
+            group["lr"] = recipe.learning_rate * min(1.0, (state.step + 1) / (recipe.warmup_steps + 1))
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        state.step += 1
+        state.tokens += sum(u.length for u in chosen)
+        state.squares += sum(u.length**2 for u in chosen)
+        state.answers += answers
+        state.loss += total
+        state.loss_tokens += answers
+
+    def _chosen(self, step: int) -> list[Utterance]:
+        epoch, place = divmod(step, self.per_epoch)
+        if place == 0 or not hasattr(self, "_order"):
+            self._order = order(self.ids, self.seed, epoch)
+        return [self.train[i] for i in self._order[place * self.recipe.batch : (place + 1) * self.recipe.batch]]
+
+    @torch.no_grad()
+    def _evaluate(self) -> None:
+        """Adds a row to the curve, and keeps the weights where the monitor is at its lowest."""
+        self.model.eval()
+        loss, wrong, count = 0.0, 0, 0
+        for batch in self.dev:
+            with self._precision():
+                logits = self.model(batch).float()
+            loss += F.cross_entropy(logits, batch.answers, reduction="sum").item()
+            wrong += int((logits.argmax(-1) != batch.answers).sum())
+            count += len(batch.answers)
+        state = self.state
+        if not math.isfinite(loss):
+            raise StageError(
+                f"diverged at step {state.step}: the loss on dev is {loss}. Lower the recipe's learning_rate."
+            )
+        row = {
+            "step": state.step,
+            "epoch": round(state.step / self.per_epoch, 4),
+            "tokens": state.tokens,
+            "flops": training_flops(self.model, state.tokens, state.squares, state.answers),
+            "seconds": 0.0,
+            "train_loss": state.loss / state.loss_tokens,
+            "dev_loss": loss / count,
+            "dev_error": wrong / count,
+        }
+        state.curve.append(row)
+        state.loss, state.loss_tokens = 0.0, 0
+        value = row[self.recipe.monitor]
+        if state.best < 0 or value < state.curve[state.best][self.recipe.monitor]:
+            state.best = len(state.curve) - 1
+            self.best = {name: weight.detach().clone() for name, weight in self.weights.items()}
+        if value < state.gain * (1 - self.recipe.minimal_gain):
+            state.gain, state.waited = value, 0
+        else:
+            state.waited += 1
+
+    def _collate(self, utterances: list[Utterance], hidden: list[np.ndarray] | None = None) -> Batch:
+        return collate(utterances, self.model.speech, self.model.text, hidden=hidden).to(self.model.device)
+
+    def _precision(self) -> AbstractContextManager[object]:
+        if self.recipe.dtype == "float32":
+            return nullcontext()
+        return torch.autocast(self.model.device.type, torch.bfloat16)
+
+    def _save(self) -> None:
+        if self.folder is None:
+            return
+        tensors = {f"best.{name}": value for name, value in self.best.items()}
+        if not self.state.stopped:
+            tensors |= {f"weights.{name}": value for name, value in self.weights.items()}
+            tensors |= {f"optimiser.{name}": value for name, value in self._moments()}
+        checkpoints.write(self.folder, tensors, asdict(self.state) | {"key": self.key})
+
+    def _moments(self) -> Iterator[tuple[str, Tensor]]:
+        for name, weight in self.weights.items():
+            for moment, value in self.optimiser.state[weight].items():
+                yield f"{name}.{moment}", value
+
+    def _resume(self) -> None:
+        found = checkpoints.read(self.folder, self.model.device) if self.folder else None
+        if found is None or found[1].pop("key") != self.key:
+            return
+        tensors, state = found
+        self.state = _State(**state)
+        self.best = {n.removeprefix("best."): t for n, t in tensors.items() if n.startswith("best.")}
+        if self.state.stopped:
+            return
+        with torch.no_grad():
+            for name, weight in self.weights.items():
+                weight.copy_(tensors[f"weights.{name}"])
+                self.optimiser.state[weight] = {
+                    moment: tensors[f"optimiser.{name}.{moment}"] for moment in ("step", "exp_avg", "exp_avg_sq")
+                }
+
+    def _result(self) -> TrainingResult:
+        state = self.state
+        best, last = state.curve[state.best], state.curve[-1]
+        return TrainingResult(
+            curve=state.curve,
+            stopped=state.stopped,
+            steps=state.step,
+            epochs=last["epoch"],
+            tokens=state.tokens,
+            answer_tokens=state.answers,
+            flops=last["flops"],
+            seconds=round(state.seconds, 3),
+            best_step=int(best["step"]),
+            best_epoch=best["epoch"],
+            tokens_to_best=int(best["tokens"]),
+            flops_to_best=best["flops"],
+            seconds_to_best=best["seconds"],
+            best_dev_loss=best["dev_loss"],
+            best_dev_error=best["dev_error"],
+            parameters=self.model.parameters_count,
+        )
+
+
+def _optimiser(model: SpeechLM, recipe: Recipe) -> torch.optim.AdamW:
+    """AdamW in one fused kernel. Norms and biases are not decayed."""
+    trained = [p for p in model.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": recipe.weight_decay},
+        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(recipe.beta1, recipe.beta2), fused=True)

@@ -1,0 +1,16 @@
+"""Encoders: waveforms to frames `[T, D]` per layer. To add one, write a file like these and a line below."""
+
+from orchestrator.encoders.apc import ApcConfig
+from orchestrator.encoders.encoder import Encoder, EncoderConfig, EncoderSpec
+from orchestrator.encoders.hf import HfConfig
+from orchestrator.encoders.spectral import LogmelConfig, MfccConfig
+
+ENCODERS: dict[str, type[EncoderConfig]] = {
+    "logmel": LogmelConfig,
+    "mfcc": MfccConfig,
+    "apc": ApcConfig,
+    "hf": HfConfig,
+}
+"""The kinds of encoder that a space can define. All but `hf`, which needs a checkpoint, work without a definition."""
+
+__all__ = ["ENCODERS", "Encoder", "EncoderConfig", "EncoderSpec"]

@@ -1,0 +1,133 @@
+"""What there is to do, and how one piece of it is done: plain functions that the local loop and the cluster share."""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from threadpoolctl import threadpool_limits
+
+from orchestrator.cell import Cell
+from orchestrator.errors import UserError
+from orchestrator.graph import Graph, Work
+from orchestrator.results import note_finished
+from orchestrator.stage import Progress, Stage, silent
+from orchestrator.stages import encoder_pass
+from orchestrator.stages.scoring import Scoring
+from orchestrator.stages.training import Training
+from orchestrator.store import Store, discard
+
+
+@dataclass(frozen=True)
+class Todo:
+    """What a launch has to do.
+
+    Attributes:
+        works: shared work that some cell still needs, inputs first, cut to the stages that aren't there.
+        cells: that are not finished, in the order of the space.
+        finished: how many cells are there already.
+    """
+
+    works: list[Work]
+    cells: list[Cell]
+    finished: int
+
+
+def todo(graph: Graph, store: Store, cells: Sequence[Cell], verify: bool = True) -> Todo:
+    """Compares the graph with the store. Artifacts that will be read are verified; a bad one counts as absent."""
+    unfinished = [cell for cell in cells if not store.has(graph.scorings[cell])]
+    missing: set[str] = set()
+    checked: set[str] = set()
+
+    def visit(stage: Stage) -> None:
+        if stage.identity in checked:
+            return
+        checked.add(stage.identity)
+        if store.has(stage):
+            if not verify or not store.open(stage).problems():
+                return
+            discard(store.folder(stage))
+        missing.add(stage.identity)
+        for below in stage.inputs:
+            visit(below)
+
+    for cell in unfinished:
+        visit(graph.scorings[cell])
+    works = []
+    for work in graph.shared(unfinished):
+        if stages := tuple(stage for stage in work.stages if stage.identity in missing):
+            works.append(dataclasses.replace(work, stages=stages))
+    kept = {work.id for work in works}
+    works = [dataclasses.replace(w, needs=tuple(n for n in w.needs if n in kept)) for w in works]
+    return Todo(works, unfinished, len(cells) - len(unfinished))
+
+
+def do_work(store: Store, work: Work, progress: Progress = silent) -> None:
+    """Builds shared stages."""
+    with threads(work.stages[0]):
+        if work.is_pass:
+            encoder_pass.run_locally(store, work.stages, progress)
+        else:
+            store.build(work.stages[0], progress)
+
+
+def do_cell(store: Store, cell: Cell, scoring: Scoring, trials_at_once: int = 1, progress: Progress = silent) -> None:
+    """Trains and scores a cell, unless it is finished; what it shares must be there."""
+    training = dataclasses.replace(scoring.training, trials_at_once=trials_at_once)
+    with threads(training):
+        store.build(training, progress)
+        store.build(dataclasses.replace(scoring, training=training), progress)
+    note_finished(store, cell, scoring)
+
+
+def attempt(store: Store, stages: Iterable[Stage], action: Callable[[], None]) -> str | None:
+    """Runs an action that builds stages. A failure is recorded with its reason and a log, and never ends the launch.
+
+    Returns:
+        The reason, or None.
+    """
+    stages = list(stages)
+    for stage in stages:
+        store.forgive(stage)
+    try:
+        action()
+    except Exception as error:
+        reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}".strip()
+        log = log_file(store, stages[0])
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.write_text(traceback.format_exc(), "utf-8")
+        for stage in stages:
+            if not store.has(stage):
+                store.fail(stage, reason, str(log))
+        return reason
+    finally:
+        gc.collect()
+    return None
+
+
+def log_file(store: Store, stage: Stage) -> Path:
+    """Where the log of a failed stage lies."""
+    return store.root / "logs" / f"{stage.name}-{stage.identity}.log"
+
+
+@contextmanager
+def threads(stage: Stage) -> Iterator[None]:
+    """The stated number of threads of a stage, and seeded, deterministic libraries, whoever runs it and where."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(stage.threads)
+    try:
+        with threadpool_limits(stage.threads):
+            yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def is_own(stage: Stage) -> bool:
+    """Whether a stage belongs to one cell alone."""
+    return isinstance(stage, (Training, Scoring))

@@ -1,0 +1,267 @@
+"""From cells to the graph of stages: what is shared, in which order, and what one cell needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from orchestrator import corpora
+from orchestrator.cell import Cell
+from orchestrator.corpora import Indexed
+from orchestrator.decoders import DECODERS, DecoderSpec, Recipe
+from orchestrator.encoders import ENCODERS, EncoderSpec
+from orchestrator.errors import UserError, suggest
+from orchestrator.space import Space
+from orchestrator.stage import Progress, Stage, silent, walk
+from orchestrator.stages import annotations as notes
+from orchestrator.stages.annotations import Annotations, Selection
+from orchestrator.stages.bpe import Bpe
+from orchestrator.stages.codebook import Codebook
+from orchestrator.stages.features import Features
+from orchestrator.stages.sample import Sample
+from orchestrator.stages.scoring import Scoring
+from orchestrator.stages.speech import ContinuousSpeech, DiscreteSpeech, NoSpeech, Speech
+from orchestrator.stages.training import TaskSpec, Training
+from orchestrator.stages.units import Units
+from orchestrator.store import Store
+from tasks import TASKS
+
+
+@dataclass(frozen=True)
+class Work:
+    """Stages that are built together: one, or all that an encoder pass fills.
+
+    Attributes:
+        id: of the first stage.
+        needs: ids of the works whose output it reads.
+    """
+
+    id: str
+    stages: tuple[Stage, ...]
+    needs: tuple[str, ...]
+
+    @property
+    def is_pass(self) -> bool:
+        return isinstance(self.stages[0], (Features, Units))
+
+    @property
+    def name(self) -> str:
+        """For progress lines: `codebook spoken-apc-layer2-k100`."""
+        if self.is_pass and len(self.stages) > 1:
+            first = self.stages[0]
+            return f"encoder pass {first.recordings.readable}-{first.encoder.name} ({len(self.stages)} outputs)"
+        return f"{self.stages[0].name} {self.stages[0].readable}"
+
+
+@dataclass
+class Graph:
+    """A space over indexed corpora.
+
+    Attributes:
+        space: it was made from.
+        scorings: the last stage of every cell.
+        corpora: by name.
+        leaves: stages whose content is known already, each with what writes it.
+    """
+
+    space: Space
+    scorings: dict[Cell, Scoring]
+    corpora: dict[str, Indexed]
+    leaves: dict[Stage, Callable[[Path], None]] = field(default_factory=dict)
+
+    @property
+    def cells(self) -> list[Cell]:
+        return list(self.scorings)
+
+    def put_leaves(self, store: Store) -> None:
+        """Stores what needs no computing: tables of recordings, annotations, selections."""
+        for corpus in self.corpora.values():
+            corpus.put(store)
+        for stage, write in self.leaves.items():
+            store.put(stage, write)
+
+    def shared(self, cells: Iterable[Cell] | None = None) -> list[Work]:
+        """The work that these cells (all by default) share, inputs first; the cells' own stages are left out."""
+        wanted = [self.scorings[cell] for cell in (self.cells if cells is None else cells)]
+        stages = [s for s in walk(*wanted) if not isinstance(s, (Scoring, Training)) and not self._is_leaf(s)]
+        passes: dict[tuple[str, str], list[Stage]] = {}
+        for stage in stages:
+            if isinstance(stage, (Features, Units)):
+                passes.setdefault(_pass_key(stage), []).append(stage)
+        groups: dict[str, tuple[Stage, ...]] = {}
+        for stage in stages:
+            group = tuple(passes[_pass_key(stage)]) if isinstance(stage, (Features, Units)) else (stage,)
+            groups[stage.identity] = group
+        works: dict[str, Work] = {}
+        for stage in stages:
+            group = groups[stage.identity]
+            inputs = {i.identity for s in group for i in s.inputs}
+            needs = tuple(sorted({groups[i][0].identity for i in inputs if i in groups}))
+            works[group[0].identity] = Work(group[0].identity, group, needs)
+        return _ordered(works)
+
+    def needs(self, cell: Cell) -> list[Stage]:
+        """The shared stages that a cell's training reads directly or through others."""
+        return [s for s in walk(self.scorings[cell]) if not isinstance(s, (Scoring, Training))]
+
+    def _is_leaf(self, stage: Stage) -> bool:
+        return stage in self.leaves or type(stage).build is Stage.build
+
+
+def resolve(space: Space, store: Store, progress: Progress = silent, only_cached: bool = False) -> Graph:
+    """Indexes the corpora that the cells use and makes every cell's stages.
+
+    Args:
+        only_cached: reads no audio and no checkpoint that isn't known yet; for `plan`.
+
+    Raises:
+        UserError: lists everything that keeps cells from being made.
+    """
+    return _Resolver(space, store, progress, only_cached).graph()
+
+
+class _Resolver:
+    def __init__(self, space: Space, store: Store, progress: Progress, only_cached: bool):
+        self._space = space
+        cells = space.cells()
+        names = {name for cell in cells for name in (cell.corpus, cell.codebook_corpus) if name}
+        self._cells = cells
+        self._corpora = {
+            name: corpora.index(name, space.corpora[name], store, progress, only_cached) for name in sorted(names)
+        }
+        self._leaves: dict[Stage, Callable[[Path], None]] = {}
+        self._annotations: dict[tuple[str, str, str | None], tuple[Annotations, tuple[str, ...]]] = {}
+        self._selections: dict[tuple[str, str | None], Selection] = {}
+        self._encoders: dict[tuple[str, str, str | None], EncoderSpec] = {}
+        self._decoders: dict[str, DecoderSpec] = {}
+
+    def graph(self) -> Graph:
+        problems: dict[str, None] = {}
+        scorings: dict[Cell, Scoring] = {}
+        for cell in self._cells:
+            try:
+                scorings[cell] = Scoring(training=self._training(cell))
+            except UserError as error:
+                problems[str(error)] = None
+        if problems:
+            raise UserError(f"{self._space.name} can't be run as it is:\n" + "\n".join(f"  {p}" for p in problems))
+        return Graph(self._space, scorings, self._corpora, self._leaves)
+
+    def _training(self, cell: Cell) -> Training:
+        task = TASKS[cell.task]
+        annotations, labels = self._annotate(cell)
+        return Training(
+            task=TaskSpec(
+                name=task.name,
+                version=task.version,
+                variant=cell.variant,
+                instruction=task.instruction_for(cell.variant),
+                labels=labels,
+            ),
+            annotations=annotations,
+            speech=self._speech(cell),
+            decoder=self._decoder(cell.decoder),
+            recipe=self._space.recipes.get(cell.recipe) or Recipe(),
+            seed=cell.seed,
+            label=f"{cell.label} {cell.id}",
+        )
+
+    def _annotate(self, cell: Cell) -> tuple[Annotations, tuple[str, ...]]:
+        task = TASKS[cell.task]
+        column = task.column_for(cell.variant)
+        key = (cell.corpus, column, cell.fold)
+        if key not in self._annotations:
+            table = self._corpora[cell.corpus].splits(cell.fold)
+            if column not in table or table[column].isna().all():
+                filled = [c for c in table.columns if table[c].notna().any()]
+                raise UserError(
+                    f"task '{cell.task}' needs the column '{column}', which corpus '{cell.corpus}' doesn't have; "
+                    f"{suggest(column, filled)}"
+                )
+            stage, rows = notes.annotations(cell.corpus, column, table)
+            splits = set(rows["split"])
+            if lacking := [s for s in ("train", "dev", "test") if not any(split.startswith(s) for split in splits)]:
+                raise UserError(
+                    f"task '{cell.task}' on corpus '{cell.corpus}': no utterance of the split {' and '.join(lacking)} has '{column}'"
+                )
+            self._leaves[stage] = lambda folder: notes.write_annotations(folder, rows)
+            targets = rows.loc[rows["split"] == "train", "target"]
+            labels = tuple(sorted(set(targets))) if task.kind == "classification" else ()
+            self._annotations[key] = stage, labels
+        return self._annotations[key]
+
+    def _select(self, corpus: str, fold: str | None) -> Selection:
+        if (corpus, fold) not in self._selections:
+            table = self._corpora[corpus].splits(fold)
+            stage, ids = notes.selection(corpus, table.loc[table["split"] == "train", "id"])
+            self._leaves[stage] = lambda folder: notes.write_selection(folder, ids)
+            self._selections[corpus, fold] = stage
+        return self._selections[corpus, fold]
+
+    def _speech(self, cell: Cell) -> Speech:
+        if cell.features == "none":
+            return NoSpeech()
+        recordings = self._corpora[cell.corpus].recordings
+        encoder = self._encoder(cell)
+        encoder.check_layer(cell.layer)
+        if cell.features == "continuous":
+            features = Features(recordings=recordings, encoder=encoder, layer=cell.layer)
+            return ContinuousSpeech(
+                features=features, sample=self._sample(cell, encoder, cell.corpus), downsample=cell.downsample
+            )
+        codebook = Codebook(
+            sample=self._sample(cell, encoder, cell.codebook_corpus or cell.corpus),
+            k=cell.codebook,
+            codebook_seed=cell.codebook_seed,
+        )
+        units = Units(recordings=recordings, encoder=encoder, layer=cell.layer, codebook=codebook)
+        if cell.bpe is None:
+            return DiscreteSpeech(units=units, dedup=cell.dedup)
+        bpe = Bpe(units=units, selection=self._select(cell.corpus, cell.fold), vocabulary=cell.bpe, dedup=cell.dedup)
+        return DiscreteSpeech(units=units, dedup=cell.dedup, bpe=bpe)
+
+    def _sample(self, cell: Cell, encoder: EncoderSpec, corpus: str) -> Sample:
+        return Sample(
+            recordings=self._corpora[corpus].recordings,
+            # Another corpus has folds of its own: its official training split is taken.
+            selection=self._select(corpus, cell.fold if corpus == cell.corpus else None),
+            encoder=encoder,
+            layer=cell.layer,
+            frames=self._space.sample.frames,
+            sample_seed=self._space.sample.seed,
+        )
+
+    def _encoder(self, cell: Cell) -> EncoderSpec:
+        key = (cell.encoder, cell.corpus, cell.fold)
+        if key not in self._encoders:
+            config = self._space.encoders.get(cell.encoder) or ENCODERS[cell.encoder]()
+            recordings = self._corpora[cell.corpus].recordings
+            self._encoders[key] = config.spec(recordings, self._select(cell.corpus, cell.fold))
+        return self._encoders[key]
+
+    def _decoder(self, name: str) -> DecoderSpec:
+        if name not in self._decoders:
+            config = self._space.decoders.get(name) or DECODERS[name]()
+            self._decoders[name] = config.spec()
+        return self._decoders[name]
+
+
+def _pass_key(stage: Features | Units) -> tuple[str, str]:
+    # The identities of features of the same recordings and encoder differ by the layer alone.
+    probe = Features(recordings=stage.recordings, encoder=stage.encoder, layer=0)
+    return stage.recordings.identity, probe.identity
+
+
+def _ordered(works: dict[str, Work]) -> list[Work]:
+    ordered: dict[str, Work] = {}
+
+    def visit(work: Work) -> None:
+        if work.id not in ordered:
+            for need in work.needs:
+                visit(works[need])
+            ordered[work.id] = work
+
+    for work in works.values():
+        visit(work)
+    return list(ordered.values())

@@ -1,0 +1,169 @@
+"""The Python API: a space, its cells, a launch, the matrix as a frame, and the trainable for a Tune search of one's own.
+
+from orchestrator.grid import Grid
+
+grid = Grid("demo", store=".tokengrid")
+grid.run()
+frame = grid.matrix().frame()
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from orchestrator import graph as graphs
+from orchestrator import results, space
+from orchestrator.cell import Cell, matches
+from orchestrator.errors import UserError, suggest
+from orchestrator.execution import todo
+from orchestrator.graph import Graph
+from orchestrator.matrix import Matrix
+from orchestrator.monitor import Monitor
+from orchestrator.plan import Plan, make_plan
+from orchestrator.space import Space
+from orchestrator.stage import Progress, silent
+from orchestrator.store import Store
+
+DEFAULT_STORE = ".tokengrid"
+"""The state folder, unless `store` or the environment's TOKENGRID_STORE names another."""
+
+
+class Grid:
+    """A search space over a store.
+
+    Args:
+        name: of a space in `search_spaces/`, the path of a YAML file, or a `Space`.
+        store: the state folder; artifacts, the MLflow database and logs lie there.
+        only: coordinate → wanted values (as text), to run and show a part of the cells.
+        progress: told of the indexing of corpora.
+
+    Raises:
+        UserError: the space has problems, or the store can't be used.
+    """
+
+    def __init__(
+        self,
+        name: str | Path | Space,
+        store: str | Path | None = None,
+        only: Mapping[str, Iterable[str]] | None = None,
+        progress: Progress = silent,
+    ):
+        self.space = name if isinstance(name, Space) else space.load(name)
+        self._only = {key: set(map(str, values)) for key, values in (only or {}).items()}
+        self.cells = self._selected()
+        self.store = Store(store or os.environ.get("TOKENGRID_STORE") or DEFAULT_STORE)
+        self._progress = progress
+
+    @cached_property
+    def graph(self) -> Graph:
+        """The graph of stages; the first access indexes the corpora."""
+        return graphs.resolve(self.space, self.store, self._progress)
+
+    def plan(self) -> Plan:
+        """What a launch would build and what it would cost, without reading any audio."""
+        known = graphs.resolve(self.space, self.store, only_cached=True)
+        return make_plan(known, self.store, self.cells)
+
+    def run(
+        self,
+        local: bool = False,
+        address: str | None = None,
+        monitor: Monitor | None = None,
+        tracking_uri: str | None = None,
+        track: bool = True,
+    ) -> Matrix:
+        """Runs every cell that is not finished, with what it needs, and returns the matrix.
+
+        Args:
+            local: one after the other in this process, without Ray.
+            address: of a Ray cluster; None starts one on this machine.
+            monitor: shows the progress; None for lines in a log on standard error.
+            tracking_uri: where MLflow tracks; None for MLFLOW_TRACKING_URI, else SQLite in the store.
+            track: whether MLflow is written at all.
+        """
+        from orchestrator.tracking import Tracker
+
+        graph = self.graph
+        tracker = Tracker(tracking_uri, self.store.root, self.space.name) if track else None
+        if tracker:
+            # A launch has a name of its own: two at the same time never share a parent run.
+            launch = f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:4]}"
+            tracker.start(launch, {"space": self.space.name, "cells": len(self.cells), "local": local})
+        done = False
+        monitor = monitor or Monitor()
+        try:
+            with monitor:
+                self._launch(local, address, monitor, self._logger(tracker))
+            done = True
+        finally:
+            matrix = self.matrix()
+            if tracker:
+                tracker.finish(matrix, interrupted=not done)
+        return matrix
+
+    def matrix(self) -> Matrix:
+        """The comparison matrix as it stands, also while a launch is running elsewhere."""
+        return Matrix(self.space.name, results.records(self.graph, self.store, self.cells))
+
+    def trainable(self) -> Callable[[dict[str, Any]], None]:
+        """A Tune trainable; it trains the cell whose id is `config["cell"]`. Its shared stages must be there."""
+        from functools import partial
+
+        from orchestrator.cluster.search import run_cell
+
+        scorings = {cell.id: (cell, self.graph.scorings[cell]) for cell in self.cells}
+        return partial(run_cell, root=str(self.store.root), scorings=scorings)
+
+    def prepare(self, monitor: Monitor | None = None) -> None:
+        """Builds all shared stages here, one after the other, for those who launch Tune themselves."""
+        from orchestrator import local
+
+        self.graph.put_leaves(self.store)
+        with monitor or Monitor() as shown:
+            local.prepare(self.store, todo(self.graph, self.store, self.cells), shown)
+
+    def param_space(self) -> dict[str, Any]:
+        """A Tune parameter space with one value a cell: `tune.Tuner(grid.trainable(), param_space=grid.param_space())`."""
+        from ray import tune
+
+        return {"cell": tune.grid_search([cell.id for cell in self.cells])}
+
+    def _launch(self, local: bool, address: str | None, monitor: Monitor, on_cell: Callable[[Cell], None]) -> None:
+        if local:
+            from orchestrator import local as here
+
+            here.run(self.graph, self.store, self.cells, monitor, on_cell)
+        else:
+            from orchestrator.cluster import environment
+
+            environment.prepare(address)
+            from orchestrator.cluster import launch
+
+            launch.run(self.graph, self.store, self.cells, monitor, on_cell, address)
+
+    def _logger(self, tracker: Any) -> Callable[[Cell], None]:
+        def log(cell: Cell) -> None:
+            if tracker:
+                record = results.record(self.graph, self.store, cell)
+                curve = results.curve(self.graph, self.store, cell) if record["status"] == "ok" else ()
+                tracker.log_cell(record, curve, identity=record["identity"])
+
+        return log
+
+    def _selected(self) -> list[Cell]:
+        cells = self.space.cells()
+        for key in self._only:
+            if key not in Cell.__dataclass_fields__:
+                raise UserError(f"cells have no coordinate '{key}'; {suggest(key, Cell.__dataclass_fields__)}")
+        found = [cell for cell in cells if matches(cell, self._only)]
+        if not found:
+            asked = " ".join(f"{key}={','.join(sorted(values))}" for key, values in self._only.items())
+            values = {key: sorted({str(getattr(c, key)) for c in cells}) for key in self._only}
+            raise UserError(f"no cell of {self.space.name} has {asked}; its cells have {values}")
+        return found

@@ -1,0 +1,150 @@
+"""The comparison matrix: the records of all cells of a space, as JSON, CSV, a pandas frame, tables and HTML.
+
+A record is a flat dict with every key of `KEYS`, null where it does not apply. `results` has one entry per test set:
+`{"test_set", "split", "n", "metrics": {name: value}, "baseline": value of the primary metric for a trivial answer}`;
+rates and accuracies are fractions of one, BLEU and chrF run to 100 as sacreBLEU gives them.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.report import tables
+from orchestrator.report.layout import Layout, lay_out
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from rich.console import Group
+
+COORDINATES: tuple[str, ...] = (
+    *("task", "variant", "corpus", "fold", "encoder", "layer", "features", "downsample"),
+    *("codebook", "codebook_corpus", "codebook_seed", "dedup", "bpe", "decoder", "recipe", "init", "seed"),
+)
+"""What makes a cell: its id is the hash of these."""
+
+KEYS: tuple[str, ...] = (
+    *("cell", *COORDINATES, "status", "reason", "stopped", "primary", "dev", "results", "metrics", "baseline", "cost"),
+)
+"""The keys of a record, in the order in which they are written. A record may have more; they come last."""
+
+STATUSES = ("ok", "failed", "missing", "stale")
+
+COST: tuple[str, ...] = (
+    *("train_seconds", "steps", "epochs", "tokens", "trials_at_once", "tokens_per_second_of_audio", "bits_per_second"),
+)
+"""The keys of a record's `cost`: what training took, and what the speech costs per second of audio."""
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """All cells of a space, finished or not, in the order of the space.
+
+    Attributes:
+        space: the name of the search space.
+        cells: one record for each cell.
+    """
+
+    space: str
+    cells: list[dict[str, Any]]
+
+    @cached_property
+    def layout(self) -> Layout:
+        """Rows, columns and entries: a row per feature configuration, a column per task metric and test set."""
+        return lay_out(self.space, self.cells)
+
+    def counts(self) -> dict[str, int]:
+        """How many cells there are of each status."""
+        counter = Counter(cell["status"] for cell in self.cells)
+        return {status: counter[status] for status in STATUSES}
+
+    def to_json(self) -> str:
+        """`{"space": …, "cells": […]}`: strict JSON, every key of `KEYS` in each cell, null for NaN and infinity."""
+        body = {"space": self.space, "cells": [ordered(cell) for cell in self.cells]}
+        return json.dumps(body, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Matrix:
+        """Reads what `to_json` wrote."""
+        body = json.loads(text)
+        return cls(body["space"], body["cells"])
+
+    def frame(self) -> pd.DataFrame:
+        """One row per cell with flat columns, the same for every cell; absent values are missing values.
+
+        Columns: `cell`, the coordinates, `status`, `reason`, `stopped`, `primary`; of the first test set `test_set`,
+        `split`, `n`, `value` (of the primary metric), `baseline` and each metric by its name; metrics of further test
+        sets as `<test set>.<metric>`, of the development set as `dev.<name>`; last the costs as `cost_<name>`.
+        """
+        import pandas as pd
+
+        parts = [_flat(cell) for cell in self.cells]
+        groups = zip(*parts, strict=True) if parts else ()
+        names = dict.fromkeys(name for group in groups for part in group for name in part)
+        rows = [{name: value for part in row for name, value in part.items()} for row in parts]
+        return pd.DataFrame({name: _series([row.get(name) for row in rows]) for name in names})
+
+    def to_csv(self) -> str:
+        """The frame as CSV, one line per cell, empty where a column does not apply."""
+        return self.frame().to_csv(index=False, lineterminator="\n")
+
+    def to_markdown(self) -> str:
+        """The comparison table, its notes and the table of costs as Markdown."""
+        return tables.markdown(self.layout)
+
+    def to_html(self) -> str:
+        """The same as a self-contained HTML fragment."""
+        return tables.html(self.layout)
+
+    def table(self, width: int = 100) -> Group:
+        """The same for a terminal of `width` characters, to be printed by rich."""
+        return tables.terminal(self.layout, width)
+
+
+def ordered(cell: dict[str, Any]) -> dict[str, Any]:
+    """A record with every key of the contract, in its order, and nothing that strict JSON cannot say."""
+    extra = [key for key in cell if key not in KEYS]
+    return {key: _strict(cell.get(key)) for key in (*KEYS, *extra)}
+
+
+def _strict(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {key: _strict(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_strict(item) for item in value]
+    return value
+
+
+def _flat(cell: dict[str, Any]) -> tuple[dict[str, Any], ...]:
+    """The flat columns of a record, in groups, so that the groups of all cells can be put one after the other."""
+    first, *others = cell["results"] or [{}]
+    metrics = cell["metrics"] or {}
+    return (
+        {key: cell[key] for key in ("cell", *COORDINATES, "status", "reason", "stopped", "primary")},
+        {key: first.get(key) for key in ("test_set", "split", "n")},
+        {"value": metrics.get(cell["primary"]), "baseline": cell["baseline"]},
+        metrics,
+        {f"{result['test_set']}.{name}": value for result in others for name, value in result["metrics"].items()},
+        {f"dev.{name}": value for name, value in (cell["dev"] or {}).items()},
+        {f"cost_{name}": (cell["cost"] or {}).get(name) for name in COST},
+    )
+
+
+def _series(values: list[Any]) -> pd.Series:
+    """A column of one stable type: whole numbers stay whole where some cells have none, and so do truth values."""
+    import pandas as pd
+
+    kinds = {type(value) for value in values if value is not None}
+    if kinds == {bool}:
+        return pd.Series(values, dtype="boolean")
+    if kinds == {int}:
+        return pd.Series(values, dtype="Int64")
+    if kinds and kinds <= {int, float}:
+        return pd.Series(values, dtype="float64")
+    return pd.Series(values, dtype="object")

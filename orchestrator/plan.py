@@ -1,0 +1,168 @@
+"""Plan: what a launch would do and cost, before it does anything. What it can't know yet, it says."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.cell import Cell
+from orchestrator.execution import todo
+from orchestrator.graph import Graph
+from orchestrator.monitor import clock
+from orchestrator.stage import Stage, walk
+from orchestrator.stages.features import Features
+from orchestrator.stages.scoring import Scoring
+from orchestrator.stages.training import Training
+from orchestrator.stages.units import Units
+from orchestrator.store import Store
+
+ROUGH_SECONDS = {
+    "recordings": 30.0,
+    "pretraining": 60.0,
+    "sample": 10.0,
+    "codebook": 3.0,
+    "features": 15.0,
+    "units": 10.0,
+    "bpe": 5.0,
+    "training": 40.0,
+    "scoring": 4.0,
+}
+"""Seconds a stage of the demo takes on a laptop. Used, and named rough, until the store has measured its own."""
+UNIT_BYTES = 6
+"""A unit (uint16) and its run length (uint32)."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """Stages of one name: how many the cells need, how many are there, and the cost of the rest."""
+
+    stage: str
+    needed: int
+    cached: int
+    seconds: float
+    measured: bool
+    bytes: float | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a launch would do.
+
+    Attributes:
+        cells, finished: how many cells there are, and how many of them have their result.
+        hours: of audio by corpus; None where nobody has measured it yet.
+        quarantined: recordings left out, by corpus.
+        unknown: corpora that have not been indexed, so that nothing that depends on them can be found in the store.
+        lines: by stage name, in the order of the work.
+    """
+
+    space: str
+    cells: int
+    finished: int
+    hours: dict[str, float | None]
+    quarantined: dict[str, int]
+    unknown: list[str]
+    lines: list[Line]
+
+    @property
+    def seconds(self) -> float:
+        """Core-seconds of all that is not there yet."""
+        return sum(line.seconds for line in self.lines)
+
+    @property
+    def bytes(self) -> float:
+        """Disk for features and units that are not there yet, where it can be told."""
+        return sum(line.bytes or 0 for line in self.lines)
+
+    def render(self) -> Group:
+        """For the terminal."""
+        table = Table("stage", "needed", "cached", "to build", "core time", "disk", box=None, pad_edge=False)
+        for line in self.lines:
+            build = line.needed - line.cached
+            time = ("" if line.measured else "~ ") + clock(line.seconds) if build else ""
+            disk = "" if not build else "?" if line.bytes is None else _size(line.bytes)
+            table.add_row(line.stage, str(line.needed), str(line.cached), str(build), time, disk)
+        head = f"{self.space}: {self.cells} cells, {self.finished} finished, {self.cells - self.finished} to run"
+        notes = [
+            f"corpus {name}: "
+            + ("hours unknown until its audio is made or indexed" if hours is None else f"{hours:.2f} h of audio")
+            + (f", {self.quarantined[name]} recordings quarantined" if self.quarantined.get(name) else "")
+            for name, hours in self.hours.items()
+        ]
+        notes += [
+            f"corpus {name} is not indexed yet: what the store already has of it can't be told" for name in self.unknown
+        ]
+        rough = (
+            ""
+            if all(line.measured for line in self.lines if line.seconds)
+            else " (~ rough: measured on another machine's demo)"
+        )
+        notes.append(f"about {clock(self.seconds)} of one core, {clock(self.seconds / 2)} on two{rough}")
+        return Group(Text(head, style="bold"), table, *map(Text, notes))
+
+
+def make_plan(graph: Graph, store: Store, cells: Sequence[Cell]) -> Plan:
+    """Compares a graph with the store. Reads no audio and builds nothing."""
+    plan = todo(graph, store, cells, verify=False)
+    build = {s.identity for work in plan.works for s in work.stages}
+    build |= {s.identity for cell in plan.cells for s in _own(graph.scorings[cell]) if not store.has(s)}
+    used = {c.corpus for c in cells} | {c.codebook_corpus for c in cells if c.codebook_corpus}
+    stages = [s for s in walk(*(graph.scorings[cell] for cell in cells)) if s not in graph.leaves]
+    hours = {name: corpus.hours for name, corpus in graph.corpora.items() if name in used}
+    seconds = {corpus.recordings.identity: (hours[n] or 0) * 3600 for n, corpus in graph.corpora.items() if n in used}
+    needed = Counter(stage.name for stage in stages)
+    lines = []
+    for name in ROUGH_SECONDS:
+        if needed[name]:
+            missing = [s for s in stages if s.name == name and s.identity in build]
+            each, measured = _measured(store, name)
+            sizes = [_bytes(stage, seconds) for stage in missing]
+            known = None if any(size is None for size in sizes) else sum(size or 0 for size in sizes)
+            lines.append(Line(name, needed[name], needed[name] - len(missing), each * len(missing), measured, known))
+    return Plan(
+        space=graph.space.name,
+        cells=len(cells),
+        finished=plan.finished,
+        hours=hours,
+        quarantined={name: len(graph.corpora[name].quarantine) for name in hours},
+        unknown=[name for name in hours if not graph.corpora[name].is_known],
+        lines=lines,
+    )
+
+
+def _own(scoring: Scoring) -> tuple[Training, Scoring]:
+    return scoring.training, scoring
+
+
+def _measured(store: Store, name: str) -> tuple[float, bool]:
+    """Seconds of a stage of this name: the median of those in the store, else rough."""
+    found = [json.loads(p.read_text("utf-8"))["seconds"] for p in (store.root / "store" / name).glob("*/artifact.json")]
+    return (median(found), True) if found else (ROUGH_SECONDS[name], False)
+
+
+def _bytes(stage: Stage, seconds: dict[str, float]) -> float | None:
+    """Bytes of an artifact; None where it depends on audio that nobody has measured. Small ones count as nothing."""
+    if not isinstance(stage, (Features, Units)):
+        return 0.0
+    audio = seconds.get(stage.recordings.identity)
+    if not audio:
+        return None
+    frames = audio * stage.encoder.frame_rate
+    if isinstance(stage, Features):
+        return frames * stage.encoder.dimension_of(stage.layer) * 2
+    return frames * UNIT_BYTES
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"

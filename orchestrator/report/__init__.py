@@ -1,0 +1,21 @@
+"""Figures and tables of a comparison matrix. A figure is one file here and one line in `FIGURES`."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from orchestrator.matrix import Matrix
+
+FIGURES = {
+    "heatmap": "orchestrator.report.heatmap",
+}
+"""Figures by name. Each module has a function of that name, from the matrix to a matplotlib figure."""
+
+
+def draw(name: str, matrix: Matrix) -> Figure:
+    """Draws a figure of the matrix; its module, and matplotlib with it, is imported only now."""
+    return getattr(import_module(FIGURES[name]), name)(matrix)

@@ -1,0 +1,90 @@
+"""Results: what the store knows of a cell, as the plain record that the matrix, MLflow and the JSON contract share."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from orchestrator.cell import Cell
+from orchestrator.errors import CorruptArtifact
+from orchestrator.graph import Graph
+from orchestrator.stages.scoring import Scoring
+from orchestrator.store import Store
+from tasks import TASKS
+
+COST = (
+    "train_seconds", "steps", "epochs", "tokens", "trials_at_once", "tokens_per_second_of_audio", "bits_per_second",
+)  # fmt: skip
+"""The contract's keys of a cell's cost; what training records beyond them is passed on as well."""
+
+
+def records(graph: Graph, store: Store, cells: Iterable[Cell] | None = None) -> list[dict[str, Any]]:
+    """The record of every cell, in the order of the space, finished or not."""
+    return [record(graph, store, cell) for cell in (graph.cells if cells is None else cells)]
+
+
+def record(graph: Graph, store: Store, cell: Cell) -> dict[str, Any]:
+    """The record of a cell: coordinates, status with reason, metrics, baseline and cost. Absent values are None."""
+    scoring = graph.scorings[cell]
+    base: dict[str, Any] = {"cell": cell.id, **cell.coordinates, "identity": scoring.identity}
+    empty = {"stopped": None, "dev": None, "results": [], "metrics": None, "baseline": None, "cost": None, "log": None}
+    base |= {"status": "missing", "reason": None, "primary": TASKS[cell.task].primary} | empty
+    if store.has(scoring):
+        try:
+            return base | {"status": "ok"} | _scores(scoring, store)
+        except CorruptArtifact as error:
+            return base | {"reason": str(error)}
+    if failure := _failure(graph, store, cell):
+        return base | {"status": "failed", **failure}
+    if finished_identities(store, cell) - {scoring.identity}:
+        return base | {"status": "stale", "reason": "there is a result of an older configuration only; run again"}
+    return base
+
+
+def curve(graph: Graph, store: Store, cell: Cell) -> list[dict[str, Any]]:
+    """The learning curve of a finished cell, a row an evaluation."""
+    return store.open(graph.scorings[cell].training).json("curve.json")
+
+
+def note_finished(store: Store, cell: Cell, scoring: Scoring) -> None:
+    """Remembers that a cell has a result under this identity, so that a later identity shows it as stale."""
+    folder = store.root / "cells" / cell.id
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / scoring.identity).write_text(json.dumps(cell.coordinates), "utf-8")
+
+
+def finished_identities(store: Store, cell: Cell) -> set[str]:
+    """The identities under which a cell has ever been finished."""
+    folder = store.root / "cells" / cell.id
+    return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+
+
+def _scores(scoring: Scoring, store: Store) -> dict[str, Any]:
+    scores = store.open(scoring).json("metrics.json")
+    training = store.open(scoring.training).json("training.json")
+    tests = [r for r in scores["results"] if r["split"] == "test"]
+    tests = [r | {"baseline": r["baseline"][scores["primary"]], "baseline_metrics": r["baseline"]} for r in tests]
+    dev = next((r for r in scores["results"] if r["split"] == "dev"), None)
+    return {
+        "stopped": training["stopped"],
+        "dev": dev["metrics"] if dev else None,
+        "results": tests,
+        "metrics": tests[0]["metrics"],
+        "baseline": tests[0]["baseline"],
+        "details": scores["details"],
+        "cost": {key: training.get(key) for key in COST}
+        | {key: value for key, value in training.items() if key not in COST and key != "stopped"}
+        | {"decoding_seconds": scores["decoding_seconds"]},
+    }
+
+
+def _failure(graph: Graph, store: Store, cell: Cell) -> dict[str, Any] | None:
+    scoring = graph.scorings[cell]
+    for stage in (scoring, scoring.training):
+        if failure := store.failure(stage):
+            return {"reason": failure["reason"], "log": failure["log"]}
+    for stage in graph.needs(cell):
+        if (failure := store.failure(stage)) and not store.has(stage):
+            return {"reason": f"needs the {stage.name} {stage.readable}: {failure['reason']}", "log": failure["log"]}
+    return None

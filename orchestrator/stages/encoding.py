@@ -1,0 +1,78 @@
+"""Encoding: recordings through an encoder, in batches that never depend on who asks for which layer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from orchestrator import audio
+from orchestrator.encoders import Encoder
+from orchestrator.errors import StageError
+from orchestrator.stages.recordings import Recording
+
+BATCH_SECONDS = 60.0
+"""Audio in one batch, padding included. Batched output equals one-by-one output, so this is speed alone."""
+
+Frames = dict[int, np.ndarray]
+"""Layer → fp16 frames `[T, D]`."""
+
+
+def encode(
+    encoder: Encoder, recordings: Sequence[Recording], layers: Sequence[int]
+) -> Iterator[tuple[Recording, Frames | str]]:
+    """Yields every recording with its frames, rounded to fp16, or with the reason why it has none.
+
+    Errors are caught per utterance: one broken file never takes its neighbours down.
+    """
+    for batch in batches(recordings):
+        waves: list[np.ndarray] = []
+        healthy: list[Recording] = []
+        with ThreadPoolExecutor(2) as pool:
+            for recording, wave in zip(batch, pool.map(_read, batch), strict=True):
+                if isinstance(wave, str):
+                    yield recording, wave
+                else:
+                    waves.append(wave)
+                    healthy.append(recording)
+        if not healthy:
+            continue
+        for recording, frames in zip(healthy, encoder.frames(waves, layers), strict=True):
+            if any(len(values) == 0 for values in frames.values()):
+                yield recording, f"too short for one frame of the encoder ({recording.seconds:.3f} s)"
+            else:
+                yield recording, {layer: to_half(values, layer) for layer, values in frames.items()}
+
+
+def batches(recordings: Sequence[Recording]) -> Iterator[list[Recording]]:
+    """Cuts recordings, longest first, into batches of at most `BATCH_SECONDS` with padding."""
+    batch: list[Recording] = []
+    for recording in sorted(recordings, key=lambda r: (-r.seconds, r.id)):
+        if batch and (len(batch) + 1) * batch[0].seconds > BATCH_SECONDS:
+            yield batch
+            batch = []
+        batch.append(recording)
+    if batch:
+        yield batch
+
+
+def to_half(values: np.ndarray, layer: int) -> np.ndarray:
+    """Frames rounded to fp16, the precision in which they are stored and quantised.
+
+    Raises:
+        StageError: a value is NaN or beyond fp16, which would become infinite without a word.
+    """
+    with np.errstate(over="ignore"):
+        half = values.astype(np.float16)
+    if not np.isfinite(half).all():
+        worst = float(np.abs(values).max())
+        raise StageError(f"layer {layer} gives values that fp16 can't hold (largest magnitude {worst:g})")
+    return half
+
+
+def _read(recording: Recording) -> np.ndarray | str:
+    try:
+        return audio.read(*recording.part)
+    except StageError as error:
+        return str(error)

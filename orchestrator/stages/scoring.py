@@ -1,0 +1,78 @@
+"""Scoring: a trained decoder answers the dev and test sets, and the task's metrics judge it."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import pandas as pd
+
+from orchestrator.decoders import answer, load
+from orchestrator.stage import Build, Stage
+from orchestrator.stages.annotations import read_annotations
+from orchestrator.stages.speech import unreadable
+from orchestrator.stages.training import Training, examples
+from tasks import TASKS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scoring(Stage):
+    """Files: `predictions.parquet` (id, split, speaker, reference, answer, error) and `metrics.json`.
+
+    An utterance without frames counts as an empty answer, never as absent.
+    """
+
+    name: ClassVar[str] = "scoring"
+    threads: ClassVar[int] = 1
+
+    training: Training
+    longest_answer: float = 1.5
+    """Longest answer in tokens that is decoded, as a multiple of the longest target in training."""
+
+    @property
+    def readable(self) -> str:
+        return self.training.readable
+
+    def build(self, at: Build) -> None:
+        training, trained = self.training, at.open(self.training)
+        task = TASKS[training.task.name]
+        table = read_annotations(at.open(training.annotations))
+        trained_targets = table.loc[table["split"] == "train", "target"].tolist()
+        broken = unreadable(training.speech, at.open)
+        model = load(trained.folder / "model", file=trained.file)
+        limit = int(self.longest_answer * max(model.answer_length(target) for target in trained_targets)) + 2
+        predictions, report, started, seconds = [], [], time.perf_counter(), 0.0
+        splits = sorted(set(table["split"]) - {"train"})
+        for done, split in enumerate(splits):
+            at.progress(done, len(splits), "test sets")
+            rows = table[table["split"] == split].assign(error=lambda r: r["id"].map(broken))
+            asked = examples(table, split, training.speech, at.open)
+            begun = time.perf_counter()
+            answers = answer(model, asked, labels=training.task.labels or None, max_new_tokens=limit)
+            seconds += time.perf_counter() - begun
+            found = dict(zip((e.id for e in asked), answers, strict=True))
+            rows = rows.assign(answer=[found.get(name, "") for name in rows["id"]])
+            predictions.append(rows.rename(columns={"target": "reference"}))
+            references = rows["target"].tolist()
+            variant = training.task.variant
+            report.append(
+                {
+                    "test_set": split,
+                    "split": "dev" if split == "dev" else "test",
+                    "n": len(rows),
+                    "failed": int(rows["error"].notna().sum()),
+                    "metrics": task.score(references, rows["answer"].tolist(), variant),
+                    "baseline": task.score(references, task.baseline(trained_targets, len(rows)), variant),
+                }
+            )
+        pd.concat(predictions).to_parquet(at.folder / "predictions.parquet", index=False)
+        summary: dict[str, Any] = {
+            "primary": task.primary,
+            "results": report,
+            "details": task.details(training.task.variant),
+            "decoding_seconds": round(seconds, 3),
+            "scoring_seconds": round(time.perf_counter() - started, 3),
+        }
+        (at.folder / "metrics.json").write_text(json.dumps(summary, indent=1), "utf-8")

@@ -1,0 +1,90 @@
+"""Training: a decoder learns one task from one kind of speech features."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import ClassVar
+
+import pandas as pd
+
+from orchestrator.decoders import DecoderSpec, Example, Recipe, SpeechLM, save, train
+from orchestrator.errors import StageError
+from orchestrator.stage import Build, Stage, runtime
+from orchestrator.stages.annotations import Annotations, read_annotations
+from orchestrator.stages.speech import Open, Speech, load_all, unreadable
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskSpec:
+    """What of a task shapes a training: a task's `version` is raised when its protocol changes.
+
+    Attributes:
+        labels: of a classification, sorted; empty for sequences.
+    """
+
+    name: str
+    version: int
+    variant: str | None
+    instruction: str
+    labels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training(Stage):
+    """Files: the model (`model/…`), `curve.json` (a row an evaluation) and `training.json` (how it ended and its cost)."""
+
+    name: ClassVar[str] = "training"
+    threads: ClassVar[int] = 1
+    resumable: ClassVar[bool] = True
+
+    task: TaskSpec
+    annotations: Annotations
+    speech: Speech
+    decoder: DecoderSpec
+    recipe: Recipe
+    seed: int
+    label: str = runtime("")
+    trials_at_once: int = runtime(1)
+
+    @property
+    def readable(self) -> str:
+        return self.label or f"{self.task.name}-{self.speech.kind}"
+
+    def build(self, at: Build) -> None:
+        table = read_annotations(at.open(self.annotations))
+        splits = {split: examples(table, split, self.speech, at.open) for split in ("train", "dev")}
+        for split, found in splits.items():
+            if not found:
+                raise StageError(f"the {split} split of {self.annotations.readable} has no utterance with frames")
+        model = SpeechLM.create(
+            decoder=self.decoder,
+            speech=self.speech.spec(at.open),
+            instruction=self.task.instruction,
+            targets=[e.target for e in splits["train"]],
+            seed=self.seed,
+        )
+        result = train(
+            model,
+            splits["train"],
+            splits["dev"],
+            self.recipe,
+            seed=self.seed,
+            checkpoint=at.folder / "checkpoint",
+            progress=at.progress,
+        )
+        save(model, at.folder / "model")
+        report = (
+            result.summary()
+            | {"train_seconds": round(result.seconds, 3), "trials_at_once": self.trials_at_once}
+            | self.speech.cost(at.open)
+        )
+        (at.folder / "curve.json").write_text(json.dumps(result.curve), "utf-8")
+        (at.folder / "training.json").write_text(json.dumps(report, indent=1), "utf-8")
+
+
+def examples(table: pd.DataFrame, split: str, speech: Speech, open: Open) -> list[Example]:
+    """The examples of a split whose speech can be read, in the order of their ids."""
+    rows = table[(table["split"] == split) & ~table["id"].isin(unreadable(speech, open))]
+    loaded = load_all(speech, open, rows["id"])
+    return [Example(id=r.id, speech=loaded[r.id], target=r.target) for r in rows.itertuples()]

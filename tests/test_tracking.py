@@ -1,0 +1,211 @@
+"""MLflow shows what the records say, once, however often it is logged. With the real MLflow on SQLite."""
+
+import json
+import math
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from mlflow import MlflowClient
+from test_matrix import demo, record
+
+from orchestrator.errors import UserError
+from orchestrator.matrix import COORDINATES, Matrix
+from orchestrator.tracking import CELL, LAUNCH, REASON, SUPERSEDED, Tracker
+
+CURVE = [{"step": 20 * i, "epoch": i / 2, "train_loss": 3 / (i + 1), "dev_loss": 4 / (i + 1)} for i in range(600)]
+
+
+@pytest.fixture(scope="module")
+def state(tmp_path_factory):
+    """A state folder (with a blank in its name), and a client to look into its database."""
+    root = tmp_path_factory.mktemp("state of mine")
+    Tracker(None, root, "warm-up")
+    return SimpleNamespace(root=root, client=MlflowClient(tracking_uri=f"sqlite:///{root}/mlflow.db"))
+
+
+@pytest.fixture
+def tracker(state, request):
+    return Tracker(None, state.root, request.node.name)
+
+
+def children(tracker, state):
+    return state.client.search_runs([tracker.experiment], f"tags.`{CELL}` != ''")
+
+
+def everything(tracker, state):
+    """All that MLflow knows of the experiment, histories included."""
+    runs = state.client.search_runs([tracker.experiment])
+    return {
+        run.info.run_id: (
+            *(run.info.status, run.info.start_time, run.info.end_time, run.data.params, run.data.tags),
+            {
+                k: [(p.step, p.value) for p in state.client.get_metric_history(run.info.run_id, k)]
+                for k in run.data.metrics
+            },
+        )
+        for run in runs
+    }
+
+
+def test_a_launch_shows_its_cells_parameters_curves_and_matrix(tracker, state):
+    matrix = demo(tracker.space)
+    parent = tracker.start("launch-1", {"space": "demo", "local": True})
+    for cell in matrix.cells:
+        tracker.log_cell(cell, CURVE[:3] if cell["status"] == "ok" else (), identity="f" * 16)
+    tracker.finish(matrix)
+
+    runs = children(tracker, state)
+    by_cell = {run.data.tags[CELL]: run for run in runs}
+    assert set(by_cell) == {c["cell"] for c in matrix.cells if c["status"] in ("ok", "failed")}
+    assert len(runs) == len(by_cell) == 28
+    for cell in matrix.cells:
+        if cell["cell"] not in by_cell:
+            continue
+        run = by_cell[cell["cell"]]
+        assert run.data.tags["mlflow.parentRunId"] == parent
+        assert run.data.params == {name: _param(cell[name]) for name in COORDINATES}
+        if cell["status"] == "failed":
+            assert run.info.status == "FAILED" and run.data.tags[REASON] == cell["reason"] and not run.data.metrics
+        else:
+            assert run.info.status == "FINISHED"
+            assert run.data.metrics["primary"] == cell["metrics"][cell["primary"]]
+            assert run.data.metrics["cost/steps"] == 420 and f"dev/{cell['primary']}" in run.data.metrics
+            for name, value in cell["metrics"].items():
+                assert run.data.metrics[f"test/{name}"] == value
+            assert run.info.end_time - run.info.start_time == 31_250
+
+    files = {file.path for file in state.client.list_artifacts(parent)}
+    assert files == {"matrix.csv", "matrix.json", "matrix.md", "matrix.html", "heatmap.png"}
+    copy = Path(state.client.download_artifacts(parent, "matrix.json")).read_text("utf-8")
+    assert copy == matrix.to_json()
+    assert state.client.get_run(parent).info.status == "FAILED"
+    assert "WER" in state.client.get_run(parent).data.tags["mlflow.note.content"]
+
+
+def _param(value):
+    return "" if value is None else value if isinstance(value, str) else json.dumps(value)
+
+
+def test_logging_again_changes_nothing(tracker, state):
+    cells = [record(layer=1), record("failed", "boom", layer=2), record("missing", layer=3)]
+    matrix = Matrix(tracker.space, cells)
+
+    def launch():
+        one = Tracker(None, state.root, tracker.space)
+        one.start("again", {"seconds": 1.5})
+        ids = [one.log_cell(cell, CURVE, identity="a") for cell in cells]
+        one.finish(matrix)
+        return ids
+
+    first = launch()
+    before = everything(tracker, state)
+    assert first[2] is None
+    assert launch() == first
+    after = everything(tracker, state)
+    parent = state.client.search_runs([tracker.experiment], f"tags.`{LAUNCH}` = 'again'")[0].info.run_id
+    assert set(after) == set(before) and len(after) == 3
+    assert all(after[run] == before[run] for run in after if run != parent)
+    assert after[parent][3:] == before[parent][3:]
+
+
+def test_a_cell_of_an_earlier_launch_stays_one_run(tracker, state):
+    first = tracker.start("monday")
+    run = tracker.log_cell(record(), CURVE[:2])
+    later = Tracker(None, state.root, tracker.space)
+    second = later.start("tuesday")
+    assert first != second
+    assert later.log_cell(record(), CURVE[:2]) == run
+    later.log_cell(record(layer=2))
+    parents = {run.data.tags["mlflow.parentRunId"] for run in children(tracker, state)}
+    assert len(children(tracker, state)) == 2 and parents == {first, second}
+
+
+def test_two_launches_at_the_same_time_make_one_run_of_a_cell(tracker, state):
+    other = Tracker(None, state.root, tracker.space)
+    tracker.start("one")
+    other.start("two")
+    ours, theirs = tracker.log_cell(record()), tracker.log_cell(record(layer=2))
+    # Both have looked what is there before the other wrote.
+    other._logged = {}
+    assert other.log_cell(record()) == ours and other.log_cell(record(layer=2)) == theirs
+    assert len(children(tracker, state)) == 2
+
+
+def test_a_mended_cell_replaces_the_run_that_failed(tracker, state):
+    tracker.start("one")
+    failed = tracker.log_cell(record("failed", "no space left"))
+    mended = tracker.log_cell(record(value=0.2), identity="b")
+    again = tracker.log_cell(record(value=0.1), identity="c")
+    (only,) = children(tracker, state)
+    assert only.info.run_id == again and only.info.status == "FINISHED" and REASON not in only.data.tags
+    for gone, by in ((failed, mended), (mended, again)):
+        run = state.client.get_run(gone)
+        assert run.info.lifecycle_stage == "deleted" and run.data.tags[SUPERSEDED] == by
+
+
+def test_a_run_that_was_interrupted_half_way_is_replaced(tracker, state, monkeypatch):
+    tracker.start("one")
+    with monkeypatch.context() as broken:
+        broken.setattr(tracker._client, "log_dict", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            tracker.log_cell(record(), CURVE[:2])
+    whole = Tracker(None, state.root, tracker.space).log_cell(record(), CURVE[:2])
+    assert [run.info.run_id for run in children(tracker, state)] == [whole]
+
+
+def test_a_curve_of_any_length_arrives_whole_and_without_values_that_are_no_numbers(tracker, state):
+    curve = [*CURVE, {"step": 99_999, "epoch": 300, "train_loss": math.nan, "dev_loss": math.inf, "note": "end"}]
+    run = tracker.log_cell(record(value=math.nan), curve)
+    losses = state.client.get_metric_history(run, "curve/dev_loss")
+    assert sorted((p.step, p.value) for p in losses) == [(row["step"], row["dev_loss"]) for row in CURVE]
+    assert len(state.client.get_metric_history(run, "curve/epoch")) == len(curve)
+    metrics = state.client.get_run(run).data.metrics
+    assert "primary" not in metrics and all(map(math.isfinite, metrics.values()))
+
+
+def test_names_and_reasons_that_mlflow_would_refuse_are_logged(tracker, state):
+    cell = record(value=0.2)
+    cell["results"][0]["test_set"] = "test-other (far) @8k"
+    assert "test-other _far_ _8k/wer" in state.client.get_run(tracker.log_cell(cell)).data.metrics
+    long = record("failed", "x" * 20_000, layer=2)
+    assert state.client.get_run(tracker.log_cell(long)).data.tags[REASON].endswith("(cut)")
+
+
+def test_artifacts_lie_in_the_state_folder(tracker, state, tmp_path):
+    (tmp_path / "answers.txt").write_text("yes")
+    run = tracker.log_cell(record(), artifacts=[tmp_path / "answers.txt"])
+    found = {path.name for path in (state.root / "mlartifacts" / run).rglob("*") if path.is_file()}
+    assert found == {"answers.txt", "cell.json"}
+
+
+def test_a_deleted_experiment_comes_back(tracker, state):
+    state.client.delete_experiment(tracker.experiment)
+    again = Tracker(None, state.root, tracker.space)
+    assert again.experiment == tracker.experiment
+    again.start("one")
+    assert again.log_cell(record())
+
+
+def test_an_interrupted_launch_says_so_and_goes_on_as_the_same_run(tracker, state):
+    parent = tracker.start("one", {"only": "task=asr"})
+    tracker.finish(Matrix(tracker.space, [record("missing")]), interrupted=True)
+    assert state.client.get_run(parent).info.status == "KILLED"
+    assert tracker.start("one", {"only": "task=asr", "local": True}) == parent
+    assert state.client.get_run(parent).info.status == "RUNNING"
+    assert state.client.get_run(parent).data.params == {"only": "task=asr", "local": "true"}
+    tracker.finish(Matrix(tracker.space, [record()]))
+    assert state.client.get_run(parent).info.status == "FINISHED"
+
+
+def test_the_environment_names_the_place_unless_it_is_given(state, tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{state.root}/mlflow.db")
+    assert Tracker(None, tmp_path, "elsewhere").uri.endswith(f"{state.root}/mlflow.db")
+    assert not (tmp_path / "mlflow.db").exists()
+
+
+@pytest.mark.parametrize("uri", ["./mlruns", "http://127.0.0.1:9", "nonsense://x"])
+def test_a_place_that_mlflow_cannot_use_is_the_user_s_to_mend(tmp_path, uri, monkeypatch):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(UserError, match="mlflow server"):
+        Tracker(uri, tmp_path, "demo")
