@@ -161,6 +161,15 @@ def index(
     )
 
 
+def is_indexed(table: pd.DataFrame, cache: Path) -> bool:
+    """Whether `index` would open no file: every recording was inspected and none has changed since."""
+    known = remembered(cache)
+    return all(
+        (str(row.audio), *_stat(str(row.audio)), _number(row.start), _number(row.seconds)) in known
+        for row in table.itertuples()
+    )
+
+
 def _inspections(
     spans: list[tuple[str, float | None, float | None]], cache: Path, progress: Progress, workers: int
 ) -> tuple[list[Key], dict[Key, Inspection]]:

@@ -99,10 +99,9 @@ def run(
     from orchestrator.grid import Grid
     from orchestrator.monitor import Monitor
 
-    with Monitor(err) as indexing:
-        grid = Grid(space, store, _only(only))
-        grid._progress = indexing.start("index", "stage")
-        grid.graph
+    with Monitor(err) as shown, shown.watch("index", kind="index") as watched:
+        grid = Grid(space, store, _only(only), progress=watched)
+        grid.index()
     matrix = grid.run(local=local, address=None if local else address, monitor=Monitor(err), tracking_uri=tracking_uri)
     out.print(matrix.table(_width()))
     counts = matrix.counts()

@@ -182,9 +182,8 @@ class _Resolver:
             stage, rows = notes.annotations(cell.corpus, column, table)
             splits = set(rows["split"])
             if lacking := [s for s in ("train", "dev", "test") if not any(split.startswith(s) for split in splits)]:
-                raise UserError(
-                    f"task '{cell.task}' on corpus '{cell.corpus}': no utterance of the split {' and '.join(lacking)} has '{column}'"
-                )
+                where = f"task '{cell.task}' on corpus '{cell.corpus}'"
+                raise UserError(f"{where}: no utterance of the split {' and '.join(lacking)} has '{column}'")
             self._leaves[stage] = lambda folder: notes.write_annotations(folder, rows)
             targets = rows.loc[rows["split"] == "train", "target"]
             labels = tuple(sorted(set(targets))) if task.kind == "classification" else ()

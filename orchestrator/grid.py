@@ -65,6 +65,10 @@ class Grid:
         """The graph of stages; the first access indexes the corpora."""
         return graphs.resolve(self.space, self.store, self._progress)
 
+    def index(self) -> None:
+        """Indexes the corpora now: reads, hashes and checks audio that has not been seen before."""
+        _ = self.graph
+
     def plan(self) -> Plan:
         """What a launch would build and what it would cost, without reading any audio."""
         known = graphs.resolve(self.space, self.store, only_cached=True)
@@ -89,7 +93,7 @@ class Grid:
         """
         from orchestrator.tracking import Tracker
 
-        graph = self.graph
+        self.index()
         tracker = Tracker(tracking_uri, self.store.root, self.space.name) if track else None
         if tracker:
             # A launch has a name of its own: two at the same time never share a parent run.

@@ -21,7 +21,7 @@ from rich.text import Text
 
 from orchestrator.store import write_atomically
 
-Kind = Literal["stage", "cell"]
+Kind = Literal["index", "stage", "cell"]
 PLAIN_SECONDS = 15.0
 """How often a log gets a line about what is still running."""
 
@@ -70,9 +70,9 @@ class Monitor:
         self.console = console or Console(stderr=True)
         self._lock = threading.RLock()
         self._running: dict[str, Watched] = {}
-        self._totals = {"stage": 0, "cell": 0}
-        self._ended = {"stage": 0, "cell": 0}
-        self._bad = {"stage": 0, "cell": 0}
+        self._totals = {"index": 1, "stage": 0, "cell": 0}
+        self._ended = {"index": 0, "stage": 0, "cell": 0}
+        self._bad = {"index": 0, "stage": 0, "cell": 0}
         self._first_cell: float | None = None
         self._since = time.monotonic()
         self._stop = threading.Event()
@@ -91,7 +91,7 @@ class Monitor:
     def begin(self, works: int, cells: int, finished: int) -> None:
         """Says what a launch has to do."""
         with self._lock:
-            self._totals = {"stage": works, "cell": cells}
+            self._totals |= {"stage": works, "cell": cells}
             self._since = time.monotonic()
         cached = f", {finished} finished before" if finished else ""
         self.say(f"{works} shared stages to build, {cells} cells to run{cached}")

@@ -121,7 +121,7 @@ def canonical(value: Any) -> Any:
     """
     if isinstance(value, Stage):
         return f"{value.name}:{value.identity}"
-    if value is None or isinstance(value, (bool, int, str)) and not isinstance(value, enum.Enum):
+    if value is None or (isinstance(value, (bool, int, str)) and not isinstance(value, enum.Enum)):
         return value
     if isinstance(value, float):
         if not math.isfinite(value):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Literal
@@ -117,7 +118,7 @@ def collate(
     """Lays utterances out.
 
     Args:
-        side: where padding goes: right in training (a causal decoder never sees it, so no mask is needed), left in decoding.
+        side: where padding goes: right in training (a causal decoder never sees it and needs no mask), left in decoding.
         hidden: for each utterance `[S]` bool, which of its speech positions are hidden, or None.
     """
     prefix, suffix = np.array(text.prefix, np.int64), np.array(text.suffix, np.int64)
@@ -182,7 +183,7 @@ def order(ids: Sequence[str], seed: int, epoch: int) -> np.ndarray:
         StageError: an id occurs twice.
     """
     by_id = sorted(range(len(ids)), key=ids.__getitem__)
-    if twice := [ids[a] for a, b in zip(by_id, by_id[1:], strict=False) if ids[a] == ids[b]]:
+    if twice := [ids[a] for a, b in itertools.pairwise(by_id) if ids[a] == ids[b]]:
         raise StageError(f"the utterance '{twice[0]}' occurs twice in the training split ({len(twice)} such ids)")
     return np.array(by_id)[np.random.default_rng([seed, epoch]).permutation(len(ids))]
 

@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 def training_flops(model: SpeechLM, tokens: int, squares: int, answers: int) -> float:
     """Floating-point operations of forward and backward passes (Kaplan et al. 2020, arXiv 2001.08361).
 
-    6 N an input position for the N weights of the decoder's layers and the adapter, 6 H V an answer token for the output
-    layer, and for causal attention 6 H L² a layer and sequence of L positions (half of all pairs). Tables that are looked
-    up cost nothing.
+    6 N an input position for the N weights of the decoder's layers and the adapter, 6 H V an answer token for the
+    output layer, and for causal attention 6 H L² a layer and sequence of L positions (half of all pairs). Tables that
+    are looked up cost nothing.
 
     Args:
         tokens: positions read, without padding.

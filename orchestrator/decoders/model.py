@@ -72,17 +72,17 @@ class SpeechLM(nn.Module):
         Both front ends begin at the mean and the scale of the text embeddings, so that neither arm starts ahead.
         """
         lm, text = decoder.load(instruction, targets, seed)
-        model = cls(lm, text, speech)
-        chance = torch.Generator().manual_seed(seed)
-        with torch.no_grad():
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            torch.manual_seed(seed)
+            model = cls(lm, text, speech)
             table = lm.get_input_embeddings().weight.float()
             mean, std = table.mean(0), table.std(0)
             if isinstance(model.front, nn.Embedding):
                 shape = model.front.weight.shape
-                model.front.weight.copy_(mean + std * torch.randn(shape, generator=chance))
+                model.front.weight.copy_(mean + std * torch.randn(shape))
             elif isinstance(model.front, Adapter):
                 weight = model.front.linear.weight
-                noise = torch.randn(weight.shape, generator=chance)
+                noise = torch.randn(weight.shape)
                 weight.copy_(std[:, None] * noise / weight.shape[1] ** 0.5)
                 model.front.linear.bias.copy_(mean)
         return model.to(lm.dtype)

@@ -67,7 +67,7 @@ class TrainingResult:
 
 @dataclass
 class _State:
-    """Where a training is: what its checkpoint keeps beside the tensors. Random numbers depend on seed and step alone."""
+    """Where a training is: all that its checkpoint keeps beside tensors; chance depends on seed and step alone."""
 
     step: int = 0
     tokens: int = 0
@@ -189,8 +189,9 @@ class _Training:
         norm = torch.nn.utils.clip_grad_norm_(self.weights.values(), recipe.gradient_clip).item()
         if not math.isfinite(total + norm):
             raise StageError(
-                f"diverged at step {state.step + 1} (loss {total / answers}, gradient norm {norm}). Expected finite numbers: "
-                f"lower the recipe's learning_rate ({recipe.learning_rate}) or raise its warmup_steps ({recipe.warmup_steps})."
+                f"diverged at step {state.step + 1} (loss {total / answers}, gradient norm {norm}). Expected finite "
+                f"numbers: lower the recipe's learning_rate ({recipe.learning_rate}) or raise its warmup_steps "
+                f"({recipe.warmup_steps})."
             )
         for group in self.optimiser.param_groups:
             group["lr"] = recipe.learning_rate * min(1.0, (state.step + 1) / (recipe.warmup_steps + 1))

@@ -1,8 +1,9 @@
 """A bilingual grammar of short spoken commands: English text, its German translation and its intent.
 
 A template is a pair of strings with the same slots. On the English side `{room}` is the plain word. On the German side
-a slot says which form it needs: `{room:dat}` is `der Küche`, `{colour thing:ein acc}`, a noun with an adjective, is
-`einen roten Ball`, `{time:de}` is `jetzt`. So case, gender and the endings of adjectives follow from the nouns, and word order from the template.
+a slot says which form it needs: `{room:dat}` is `der Küche`, `{time:de}` is `jetzt`, and `{colour thing:ein acc}`, a
+noun with an adjective, is `einen roten Ball`. So case, gender and the endings of adjectives follow from the nouns, and
+word order from the template.
 """
 
 from __future__ import annotations
@@ -174,8 +175,7 @@ _TEMPLATES: dict[str, str] = {
         put the {thing} on the {place} = {thing:put} {thing:acc} auf {place:acc}
         put down the {colour thing} = {colour thing:put} {colour thing:acc} hin
         put the {thing} in the {room} = {thing:put} {thing:acc} in {room:acc}
-        + can you put the {colour thing} on the {place} = \
-        kannst du {colour thing:acc} auf {place:acc} {colour thing:to put}
+        + can you put down the {colour thing} {time} = kannst du {colour thing:acc} {time:de} hin{colour thing:to put}
         + i want the {colour thing} on the {place} = ich möchte {colour thing:acc} auf {place:dat} haben
         * please put the {thing} on the {place} = bitte {thing:put} {thing:acc} auf {place:acc}""",
     "play": """

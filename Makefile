@@ -1,0 +1,38 @@
+# tokengrid: `make demo` and `make test` do all their own set-up in .venv, and none when it is done.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help install demo test test-fast lint clean
+
+help:
+	@echo "make demo       run the whole grid of six tasks on synthetic speech, offline, and print the matrix"
+	@echo "make test       everything that CI runs"
+	@echo "make test-fast  the quick part of it"
+	@echo "make lint       ruff"
+	@echo "make install    only install into $(VENV)"
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "tokengrid needs Python 3.11 or newer; give one: make PYTHON=python3.12 install"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $(STAMP)
+
+demo: install
+	$(BIN)/tokengrid run demo
+
+test: install lint
+	RAY_AUTH_MODE=disabled $(BIN)/python -m pytest --durations=15
+
+test-fast: install
+	RAY_AUTH_MODE=disabled $(BIN)/python -m pytest -m "not slow"
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+clean:
+	rm -rf .tokengrid build dist *.egg-info
