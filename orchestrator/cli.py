@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from orchestrator.errors import UserError, suggest
 
@@ -175,17 +176,19 @@ def main() -> None:
 def _explain(error: Exception, debug: bool) -> int:
     if debug:
         err.print_exception()
-    if isinstance(error, UserError):
-        err.print(f"[red]error:[/] {error}", markup=True, highlight=False)
-        return 2
     if hasattr(error, "format_message"):  # typer's and click's own: unknown options, missing arguments
-        err.print(f"[red]error:[/] {error.format_message()}", highlight=False)
+        _complain("error", error.format_message())
         return 2
-    if isinstance(error, OSError):
-        err.print(f"[red]error:[/] {error}", highlight=False)
+    if isinstance(error, (UserError, OSError)):
+        _complain("error", str(error))
         return 2
-    err.print(f"[red]unexpected error:[/] {type(error).__name__}: {error}\nRun it again with --debug for a traceback.")
+    _complain("unexpected error", f"{type(error).__name__}: {error}\nRun it again with --debug for a traceback.")
     return 1
+
+
+def _complain(what: str, text: str) -> None:
+    # Escaped, since rich would take `[a, b]` for markup; unwrapped, so that paths can be copied.
+    err.print(f"[red]{what}:[/] {escape(text)}", highlight=False, soft_wrap=True)
 
 
 def _only(given: list[str] | None) -> dict[str, list[str]]:

@@ -10,13 +10,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from threadpoolctl import threadpool_limits
 
 from orchestrator.cell import Cell
 from orchestrator.errors import UserError
 from orchestrator.graph import Graph, Work
-from orchestrator.results import note_finished
+from orchestrator.results import is_finished, note_finished
 from orchestrator.stage import Progress, Stage, silent
 from orchestrator.stages import encoder_pass
 from orchestrator.stages.scoring import Scoring
@@ -41,7 +40,7 @@ class Todo:
 
 def todo(graph: Graph, store: Store, cells: Sequence[Cell], verify: bool = True) -> Todo:
     """Compares the graph with the store. Artifacts that will be read are verified; a bad one counts as absent."""
-    unfinished = [cell for cell in cells if not store.has(graph.scorings[cell])]
+    unfinished = [cell for cell in cells if not is_finished(store, graph.scorings[cell])]
     missing: set[str] = set()
     checked: set[str] = set()
 
@@ -59,6 +58,7 @@ def todo(graph: Graph, store: Store, cells: Sequence[Cell], verify: bool = True)
 
     for cell in unfinished:
         visit(graph.scorings[cell])
+        visit(graph.scorings[cell].training)  # it may be gone though the scoring is there
     works = []
     for work in graph.shared(unfinished):
         if stages := tuple(stage for stage in work.stages if stage.identity in missing):
@@ -119,6 +119,8 @@ def log_file(store: Store, stage: Stage) -> Path:
 @contextmanager
 def threads(stage: Stage) -> Iterator[None]:
     """The stated number of threads of a stage, and seeded, deterministic libraries, whoever runs it and where."""
+    import torch
+
     before = torch.get_num_threads()
     torch.set_num_threads(stage.threads)
     try:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import dataclasses
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -52,6 +53,11 @@ class Work:
             first = self.stages[0]
             return f"encoder pass {first.recordings.readable}-{first.encoder.name} ({len(self.stages)} outputs)"
         return f"{self.stages[0].name} {self.stages[0].readable}"
+
+    def without(self, failed: Collection[str]) -> Work | None:
+        """What is left of it when the stages of these identities failed: an encoder pass fills the others none the less."""
+        left = tuple(s for s in self.stages if not any(below.identity in failed for below in walk(s)))
+        return dataclasses.replace(self, stages=left) if left else None
 
 
 @dataclass

@@ -18,7 +18,7 @@ class Lease:
     """Holds a lease file for a `with` block, with a heartbeat; waits while a living process holds it.
 
     A holder is dead when its heart has not beaten for `DEAD_AFTER_SECONDS`, or at once when its process is gone from
-    this machine. Taking over renames the old file first, which only one waiting process can do.
+    this machine. Only one waiting process at a time may look and take over, so a lease is never taken from the living.
 
     Args:
         path: the lease file, on a file system that all contenders see.
@@ -33,15 +33,9 @@ class Lease:
 
     def __enter__(self) -> Lease:
         while not self._take():
-            if self._holder_is_dead():
-                stale = self.path.with_name(f"{self.path.name}.{uuid.uuid4().hex}")
-                try:
-                    self.path.rename(stale)
-                    stale.unlink()
-                except FileNotFoundError:
-                    pass
-            else:
-                time.sleep(self.poll_seconds)
+            if self._holder_is_dead() and self._take_over():
+                break
+            time.sleep(self.poll_seconds)
         threading.Thread(target=self._beat, daemon=True).start()
         return self
 
@@ -57,8 +51,7 @@ class Lease:
 
     def _take(self) -> bool:
         # Written whole under another name, then linked: the file never exists without its holder's name.
-        own = self.path.with_name(f"{self.path.name}.{uuid.uuid4().hex}")
-        own.write_text(self._token)
+        own = self._signed()
         try:
             self.path.hardlink_to(own)
         except FileExistsError:
@@ -67,9 +60,31 @@ class Lease:
             own.unlink()
         return True
 
+    def _take_over(self) -> bool:
+        right = self.path.with_name(f"{self.path.name}.heir")
+        try:
+            right.touch(exist_ok=False)
+        except FileExistsError:
+            if _age(right) > DEAD_AFTER_SECONDS:  # its process died in the lines below
+                right.unlink(missing_ok=True)
+            return False
+        try:
+            # Looked at again: another process may have taken over between the first look and this one.
+            if not self._holder_is_dead():
+                return False
+            self._signed().replace(self.path)
+            return True
+        finally:
+            right.unlink(missing_ok=True)
+
+    def _signed(self) -> Path:
+        own = self.path.with_name(f"{self.path.name}.{uuid.uuid4().hex}")
+        own.write_text(self._token)
+        return own
+
     def _holder_is_dead(self) -> bool:
         try:
-            age = time.time() - self.path.stat().st_mtime
+            age = _age(self.path)
             host, pid, _ = self.path.read_text().split()
         except (FileNotFoundError, ValueError):
             return False
@@ -83,6 +98,13 @@ class Lease:
                 os.utime(self.path)
             except FileNotFoundError:
                 return
+
+
+def _age(path: Path) -> float:
+    try:
+        return time.time() - path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def _alive(pid: int) -> bool:

@@ -44,16 +44,15 @@ def run(
 
 def prepare(store: Store, plan: Todo, monitor: Monitor) -> set[str]:
     """Builds what the cells share. Returns the identities of the stages that could not be built."""
-    failed_works: set[str] = set()
     failed: set[str] = set()
     for work in plan.works:
-        if failed_works.isdisjoint(work.needs):
-            with monitor.watch(work.name, kind="stage") as watched:
-                watched.reason = attempt(store, work.stages, lambda w=work, p=watched: do_work(store, w, p))
+        done: set[str] = set()
+        if left := work.without(failed):
+            with monitor.watch(left.name, kind="stage") as watched:
+                watched.reason = attempt(store, left.stages, lambda w=left, p=watched: do_work(store, w, p))
             if watched.reason is None:
-                continue
+                done = {stage.identity for stage in left.stages}
         else:
             monitor.skip(work.name, "stage")
-        failed_works.add(work.id)
-        failed |= {stage.identity for stage in work.stages}
+        failed |= {stage.identity for stage in work.stages} - done
     return failed

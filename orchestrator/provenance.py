@@ -12,14 +12,15 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from orchestrator import device
+
 LIBRARIES = ("tokengrid", "torch", "torchaudio", "transformers", "tokenizers", "scikit-learn", "numpy", "ray", "mlflow")
 
 
 class Meter:
     """Measures a build from its construction on."""
 
-    def __init__(self, device: str = "cpu"):
-        self.device = device
+    def __init__(self) -> None:
         self._wall = time.perf_counter()
         self._cpu = time.process_time()
 
@@ -29,7 +30,7 @@ class Meter:
         return {
             "seconds": round(time.perf_counter() - self._wall, 3),
             "cpu_seconds": round(time.process_time() - self._cpu, 3),
-            "device": self.device,
+            "device": device.name(),
             "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit,
         }
 

@@ -30,7 +30,7 @@ def record(graph: Graph, store: Store, cell: Cell) -> dict[str, Any]:
     base: dict[str, Any] = {"cell": cell.id, **cell.coordinates, "identity": scoring.identity}
     empty = {"stopped": None, "dev": None, "results": [], "metrics": None, "baseline": None, "cost": None, "log": None}
     base |= {"status": "missing", "reason": None, "primary": TASKS[cell.task].primary} | empty
-    if store.has(scoring):
+    if is_finished(store, scoring):
         try:
             return base | {"status": "ok"} | _scores(scoring, store)
         except CorruptArtifact as error:
@@ -40,6 +40,11 @@ def record(graph: Graph, store: Store, cell: Cell) -> dict[str, Any]:
     if finished_identities(store, cell) - {scoring.identity}:
         return base | {"status": "stale", "reason": "there is a result of an older configuration only; run again"}
     return base
+
+
+def is_finished(store: Store, scoring: Scoring) -> bool:
+    """Whether a cell has its result: the scores, and the training that they are of."""
+    return store.has(scoring) and store.has(scoring.training)
 
 
 def curve(graph: Graph, store: Store, cell: Cell) -> list[dict[str, Any]]:

@@ -8,7 +8,18 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic_core import PydanticCustomError
 
 import search_spaces
 from orchestrator.cell import Cell
@@ -33,8 +44,25 @@ def _not_empty(value: tuple[T, ...]) -> tuple[T, ...]:
 
 Axis = Annotated[tuple[T, ...], BeforeValidator(_as_list), AfterValidator(_not_empty)]
 """One value, or a list of them."""
+Seed = Annotated[int, Field(ge=0, lt=1 << 32)]
 NoneWord = BeforeValidator(lambda value: None if value == "none" else value)
 """`none` may be written for an axis value that is absent."""
+
+
+def _known(key: str) -> AfterValidator:
+    """A name that must be known; `parse` says which are, in the context of the validation."""
+
+    def check(value: str | None, info: ValidationInfo) -> str | None:
+        names = (info.context or {}).get(key)
+        if value is not None and names is not None and value not in names:
+            raise _wrong(f"unknown {key} '{value}'; {suggest(value, names)}")
+        return value
+
+    return AfterValidator(check)
+
+
+def _wrong(problem: str) -> PydanticCustomError:
+    return PydanticCustomError("wrong", "{problem}", {"problem": problem})
 
 
 class Model(BaseModel):
@@ -61,10 +89,20 @@ class DiscreteArm(Model):
 
     kind: Literal["discrete"]
     codebook: Axis[Annotated[int, Field(ge=2)]]
-    codebook_corpus: Axis[str | None] = (None,)
-    codebook_seed: Axis[int] = (0,)
+    codebook_corpus: Axis[Annotated[str | None, _known("corpus")]] = (None,)
+    codebook_seed: Axis[Seed] = (0,)
     dedup: Axis[bool] = (True,)
     bpe: Axis[Annotated[Annotated[int, Field(ge=2)] | None, NoneWord]] = (None,)
+
+    @field_validator("bpe")
+    @classmethod
+    def _holds_the_codebook(cls, bpe: tuple[int | None, ...], info: ValidationInfo) -> tuple[int | None, ...]:
+        for k, vocabulary in itertools.product(info.data.get("codebook", ()), bpe):
+            if vocabulary is not None and vocabulary < k:
+                raise _wrong(
+                    f"a BPE vocabulary of {vocabulary} is smaller than the codebook of {k} that it starts from"
+                )
+        return bpe
 
 
 def _arm(value: Any) -> Any:
@@ -77,23 +115,32 @@ Arm = Annotated[NoneArm | ContinuousArm | DiscreteArm, Field(discriminator="kind
 class Block(Model):
     """Axes whose product makes cells. A space holds one block or several."""
 
-    task: Axis[str]
+    task: Axis[Annotated[str, _known("task")]]
     variant: Axis[str | None] = (None,)
-    corpus: Axis[str]
+    corpus: Axis[Annotated[str, _known("corpus")]]
     fold: Axis[Annotated[str | None, BeforeValidator(lambda v: None if v is None else str(v))]] = (None,)
-    encoder: Axis[str]
+    encoder: Axis[Annotated[str, _known("encoder")]]
     layer: Axis[Annotated[int, Field(ge=0)]]
     features: Annotated[tuple[Arm, ...], BeforeValidator(_as_list), AfterValidator(_not_empty)]
-    decoder: Axis[str] = ("tiny",)
-    recipe: Axis[str] = ("default",)
-    seed: Axis[int] = (0,)
+    decoder: Axis[Annotated[str, _known("decoder")]] = ("tiny",)
+    recipe: Axis[Annotated[str, _known("recipe")]] = ("default",)
+    seed: Axis[Seed] = (0,)
+
+    @field_validator("variant")
+    @classmethod
+    def _of_every_task(cls, variant: tuple[str | None, ...], info: ValidationInfo) -> tuple[str | None, ...]:
+        for task in (TASKS[name] for name in info.data.get("task", ()) if name in TASKS):
+            for value in variant:
+                if value is not None and task.variants and value not in task.variants:
+                    raise _wrong(f"{task.name} has no variant '{value}'; {suggest(value, task.variants)}")
+        return variant
 
 
 class SampleSettings(Model):
     """How many training frames codebooks and normalisation see, and the seed that draws them."""
 
     frames: PositiveInt = 200_000
-    seed: int = 0
+    seed: Seed = 0
 
 
 class Space(Model):
@@ -173,16 +220,25 @@ def parse(content: Mapping[str, Any], where: str = "the space", folder: Path | N
         ("decoders", DECODERS, "kind"),
     ):
         content[section] = _definitions(content.get(section, {}), section, kinds, key, folder, problems)
-    space = None
     try:
-        space = Space.model_validate(content)
+        space = Space.model_validate(content, context=_names(content))
     except ValidationError as error:
-        problems += _messages(error, "", Space)
-    if space is not None:
-        problems += _references(space)
-    if problems or space is None:
+        problems += _messages(error, "", Space, content)
+    if problems:
         raise UserError(f"{where} has {len(problems)} problem(s):\n" + "\n".join(f"  {p}" for p in problems))
     return space
+
+
+def _names(content: Mapping[str, Any]) -> dict[str, list[str]]:
+    """What the grid may name: what the file defines, and what needs no definition."""
+    recipes = content.get("recipes")
+    return {
+        "task": list(TASKS),
+        "corpus": list(content["corpora"]),
+        "encoder": [*(name for name in ENCODERS if name != "hf"), *content["encoders"]],
+        "decoder": [*(name for name in DECODERS if name != "hf"), *content["decoders"]],
+        "recipe": ["default", *(recipes if isinstance(recipes, dict) else ())],
+    }
 
 
 def _definitions(
@@ -205,7 +261,7 @@ def _definitions(
             try:
                 checked[str(name)] = model.model_validate(_anchored(given_keys, folder))
             except ValidationError as error:
-                problems += _messages(error, place, model)
+                problems += _messages(error, place, model, entry)
             except UserError as error:
                 problems.append(f"{place}: {error}")
     # Broken definitions are reported above; the names stay known so that the grid is still checked against them.
@@ -224,18 +280,34 @@ PATHS = ("path", "root")
 """Keys of definitions that hold paths of files. (A `checkpoint` may be a hub id: it is left as it is.)"""
 
 
-def _messages(error: ValidationError, place: str, model: type[BaseModel]) -> Iterator[str]:
+def _messages(error: ValidationError, place: str, model: type[BaseModel], content: Any) -> Iterator[str]:
     for problem in error.errors():
-        steps = [str(step) for step in problem["loc"] if not (isinstance(step, str) and "[" in step)]
-        where = ".".join([place, *steps] if place else steps)
-        if problem["type"] == "extra_forbidden":
+        steps = _steps(problem["loc"], content)
+        where = ".".join([place, *steps] if place else steps) or "the space"
+        if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
             yield f"{where}: unknown key; {suggest(steps[-1], _keys_at(model, problem['loc'][:-1]))}"
+        elif problem["type"] == "wrong":
+            yield f"{where}: {problem['msg']}"
         elif problem["type"] == "missing":
             yield f"{where}: this key is missing"
         elif problem["type"] == "union_tag_invalid":
             yield f"{where}: unknown features '{problem['ctx']['tag']}'; {suggest(problem['ctx']['tag'], ARMS)}"
         else:
             yield f"{where}: {problem['msg'].removeprefix('Value error, ')}, got {problem['input']!r}"
+
+
+def _steps(loc: tuple[int | str, ...], content: Any) -> list[str]:
+    """A place as the file has it: a single value is no list there, and the kind of features is no key."""
+    steps = []
+    for step in loc:
+        if isinstance(step, int) and not isinstance(content, (list, tuple)):
+            continue
+        inside = isinstance(step, int) or (isinstance(content, Mapping) and step in content)
+        if not inside and (step in ARMS or "[" in step):
+            continue
+        steps.append(str(step))
+        content = content[step] if inside else None
+    return steps
 
 
 ARMS = {arm.model_fields["kind"].annotation.__args__[0]: arm for arm in (NoneArm, ContinuousArm, DiscreteArm)}
@@ -247,49 +319,16 @@ def _keys_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
     for step in loc:
         if isinstance(step, str) and step in ARMS:
             current = ARMS[step]
-        elif isinstance(step, str) and hasattr(current, "model_fields") and step in current.model_fields:
-            current = next(iter(_models_in(current.model_fields[step].annotation)), current)
-    return list(getattr(current, "model_fields", {}))
+        elif step in (fields := current.__pydantic_fields__):
+            current = next(_models_in(fields[step].annotation), current)
+    return list(current.__pydantic_fields__)
 
 
-def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+def _models_in(annotation: Any) -> Iterator[type]:
+    if isinstance(annotation, type) and hasattr(annotation, "__pydantic_fields__"):
         yield annotation
     for part in get_args(annotation):
         yield from _models_in(part)
-
-
-def _references(space: Space) -> Iterator[str]:
-    """Names in the grid that nothing defines, and combinations that can't be."""
-    known: dict[str, Mapping[str, Any]] = {
-        "task": TASKS,
-        "corpus": space.corpora,
-        "encoder": {**{k: v for k, v in ENCODERS.items() if k != "hf"}, **space.encoders},
-        "decoder": {**{k: v for k, v in DECODERS.items() if k != "hf"}, **space.decoders},
-        "recipe": {"default": None, **space.recipes},
-    }
-    for number, block in enumerate(space.grid):
-        place = f"grid.{number}"
-        for key, names in known.items():
-            for value in getattr(block, key):
-                if value not in names:
-                    yield f"{place}.{key}: unknown {key} '{value}'; {suggest(value, names)}"
-        for task in (TASKS[name] for name in block.task if name in TASKS):
-            for variant in block.variant:
-                if variant is not None and task.variants and variant not in task.variants:
-                    yield f"{place}.variant: {task.name} has no variant '{variant}'; {suggest(variant, task.variants)}"
-        for index, arm in enumerate(block.features):
-            if isinstance(arm, DiscreteArm):
-                yield from _discrete(arm, f"{place}.features.{index}", space)
-
-
-def _discrete(arm: DiscreteArm, place: str, space: Space) -> Iterator[str]:
-    for corpus in arm.codebook_corpus:
-        if corpus is not None and corpus not in space.corpora:
-            yield f"{place}.codebook_corpus: unknown corpus '{corpus}'; {suggest(corpus, space.corpora)}"
-    for k, vocabulary in itertools.product(arm.codebook, arm.bpe):
-        if vocabulary is not None and vocabulary < k:
-            yield f"{place}.bpe: a BPE vocabulary of {vocabulary} is smaller than the codebook of {k} that it starts from"
 
 
 def _expand(block: Block) -> Iterator[Cell]:

@@ -58,12 +58,14 @@ class Stage:
         name: names the stage in the store, in plans and in the results.
         version: raised whenever the same configuration would give another output.
         threads: of the numerical libraries while it builds; stated, since sums depend on it.
+        gpu: whether it computes faster where there is one.
         resumable: whether an interrupted build goes on from the files it left; otherwise it starts from none.
     """
 
     name: ClassVar[str]
     version: ClassVar[int] = 1
     threads: ClassVar[int] = 1
+    gpu: ClassVar[bool] = False
     resumable: ClassVar[bool] = False
 
     @cached_property
@@ -155,4 +157,5 @@ def _stages(value: Any) -> Iterator[Stage]:
     elif isinstance(value, dict):
         yield from _stages(tuple(value.values()))
     elif dataclasses.is_dataclass(value) and not isinstance(value, type):
-        yield from _stages(tuple(getattr(value, f.name) for f in dataclasses.fields(value)))
+        parts = (getattr(value, f.name) for f in dataclasses.fields(value) if not f.metadata.get("runtime"))
+        yield from _stages(tuple(parts))

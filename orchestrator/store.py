@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -139,16 +140,17 @@ class Store:
     def open(self, stage: Stage) -> Artifact:
         """Opens a finished artifact; raises MissingArtifact where there is none."""
         folder = self.folder(stage)
-        cached = self._open.get(stage.identity)
-        if cached is not None and folder.exists():
-            return cached
         manifest = _manifest(folder)
         if manifest is None:
             raise MissingArtifact(f"the {stage.name} {stage.readable} ({stage.identity}) has not been built yet")
+        cached = self._open.get(stage.identity)
+        # Another process may have built it anew since: what was verified then says nothing about these files.
+        if cached is not None and (cached.folder, cached.manifest) == (folder, manifest):
+            return cached
         artifact = self._open[stage.identity] = Artifact(folder, manifest)
         return artifact
 
-    def build(self, stage: Stage, progress: Progress = silent, device: str = "cpu") -> Artifact:
+    def build(self, stage: Stage, progress: Progress = silent) -> Artifact:
         """Returns the artifact of a stage, building it if it isn't there. Of two builders the second waits for the first.
 
         Raises:
@@ -156,13 +158,13 @@ class Store:
         """
         if self.has(stage):
             return self.open(stage)
-        with self.making(stage, device=device) as partial:
+        with self.making(stage) as partial:
             if partial is not None:
                 stage.build(Build(partial, self.open, progress))
         return self.open(stage)
 
     @contextmanager
-    def making(self, stage: Stage, device: str = "cpu") -> Iterator[Path | None]:
+    def making(self, stage: Stage) -> Iterator[Path | None]:
         """A leased `.partial` folder, renamed into place at the end; None where somebody else finished it meanwhile."""
         partial = self.partial(stage)
         try:
@@ -174,11 +176,16 @@ class Store:
                 if not stage.resumable:
                     shutil.rmtree(partial, ignore_errors=True)
                 partial.mkdir(exist_ok=True)
-                meter = provenance.Meter(device)
-                yield partial
-                self._finish(stage, partial, meter)
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                meter = provenance.Meter()
+                try:
+                    yield partial
+                    self._finish(stage, partial, meter)
+                except BaseException:
+                    if not stage.resumable:
+                        shutil.rmtree(partial, ignore_errors=True)
+                    raise
+        except Exception as error:
+            if _is_for_want_of_space(error):
                 raise StageError(
                     f"no space left on the disk of {self.root} while building {stage.name} {stage.readable}. "
                     "What is finished is kept: free some space and run again."
@@ -260,7 +267,8 @@ def checksum(path: Path) -> str:
 def write_atomically(path: Path, text: str) -> None:
     """Writes a text file so that readers see the old one or the new one, never half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # Processes of two containers may have the same number.
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     temporary.write_text(text, "utf-8")
     temporary.replace(path)
 
@@ -273,6 +281,15 @@ def discard(folder: Path) -> None:
     except FileNotFoundError:
         return
     shutil.rmtree(aside, ignore_errors=True)
+
+
+def _is_for_want_of_space(error: Exception) -> bool:
+    """Whether the disk or the quota is full; safetensors and tokenizers say so in the text of errors of their own."""
+    if isinstance(error, UserError):
+        return False
+    if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    return any(os.strerror(number) in str(error) for number in (errno.ENOSPC, errno.EDQUOT))
 
 
 def _manifest(folder: Path) -> dict[str, Any] | None:

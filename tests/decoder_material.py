@@ -18,7 +18,7 @@ def examples(count: int, seed: int, kind: str = "continuous", words: int = 3) ->
     prototypes = np.random.default_rng(0).normal(size=(27, DIMENSION))
     made = []
     for index in range(count):
-        text = " ".join(chance.choice(WORDS, chance.integers(1, words + 1)))
+        text = " ".join(chance.choice(WORDS, chance.integers(1, words + 1), replace=False))
         tokens = np.array([26 if c == " " else ord(c) - ord("a") for c in text])
         speech: np.ndarray | None = tokens
         if kind in ("continuous", "centroids"):

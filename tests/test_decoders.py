@@ -223,7 +223,9 @@ def test_answers_with_a_cache_are_the_most_probable_tokens_without_one(kind: str
 def test_an_answer_stops_at_its_limit():
     model = make()
     asked = examples(6, 5)
-    assert all(model.answer_length(a) <= 4 + 1 for a in answer(model, asked, max_new_tokens=4))
+    short, long = (answer(model, asked, max_new_tokens=limit) for limit in (4, 9))
+    assert all(whole.startswith(part.rstrip("\ufffd")) for part, whole in zip(short, long, strict=True))
+    assert any(len(part) < len(whole) for part, whole in zip(short, long, strict=True))
     assert answer(model, asked, max_new_tokens=0) == [""] * 6
 
 

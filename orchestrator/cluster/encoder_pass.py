@@ -12,6 +12,8 @@ from orchestrator.execution import attempt, threads
 from orchestrator.graph import Work
 from orchestrator.monitor import Monitor
 from orchestrator.stages.encoder_pass import Pass, ShardWorker, Target, opened
+from orchestrator.stages.recordings import read_recordings
+from orchestrator.stages.shards import cut
 from orchestrator.store import Artifact, Store
 
 STARVED_SECONDS = 600
@@ -53,8 +55,7 @@ def _pipeline(store: Store, a_pass: Pass) -> Any:
         fn_constructor_kwargs={
             "root": str(store.root),
             "targets": a_pass.targets,
-            "stored": {layer: artifact.folder for layer, artifact in a_pass.stored.items()},
-            "device": "cuda" if gpus else "cpu",
+            "stored": a_pass.stored,
         },
     ).iter_rows()
 
@@ -62,29 +63,15 @@ def _pipeline(store: Store, a_pass: Pass) -> Any:
 class ShardActor:
     """Keeps the encoder and the codebooks; writes the shards that it is named. Harmless when run twice."""
 
-    def __init__(self, root: str, targets: list[Target], stored: dict[int, Any], device: str):
+    def __init__(self, root: str, targets: list[Target], stored: dict[int, Artifact]):
         store = Store(root)
         first = targets[0].stage
-        recordings = store.open(first.recordings)
-        self._shards = _shards(recordings)
-        by_layer = {layer: _artifact(folder) for layer, folder in stored.items()}
+        # Cut here again, by the recordings alone: cheaper than sending every shard's list of utterances.
+        self._shards = cut(read_recordings(store.open(first.recordings)))
         self._stage = first
-        self._worker = ShardWorker(targets, store.open, by_layer, device)
+        self._worker = ShardWorker(targets, store.open, stored)
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         with threads(self._stage):
             rows = [self._worker.run(self._shards[int(position)]) for position in batch["position"]]
         return {key: np.asarray([row[key] for row in rows]) for key in rows[0]}
-
-
-def _shards(recordings: Artifact) -> list[Any]:
-    from orchestrator.stages.recordings import read_recordings
-    from orchestrator.stages.shards import cut
-
-    return cut(read_recordings(recordings))
-
-
-def _artifact(folder: Any) -> Artifact:
-    import json
-
-    return Artifact(folder, json.loads((folder / "artifact.json").read_text("utf-8")))

@@ -51,9 +51,16 @@ def run(
         thread.start()
         try:
             search(graph, store, plan.cells, prepare, monitor, on_cell)
-        finally:
+        except KeyboardInterrupt:
+            prepare.stop()  # what it has begun ends with this process
+            raise
+        except BaseException:
             prepare.stop()
-            thread.join()  # before Ray is shut down: a call into it afterwards would end this process
+            thread.join()
+            raise
+        thread.join()  # before Ray is shut down: a call into it afterwards would end this process
+        if prepare.error:
+            raise prepare.error
 
 
 @contextmanager
@@ -85,8 +92,12 @@ def connected(address: str | None) -> Iterator[None]:
         ) from error
     try:
         yield
-    finally:
+    except KeyboardInterrupt:
+        raise  # an encoder pass may still be at work in its thread, and Ray can't be shut down under it
+    except BaseException:
         ray.shutdown()
+        raise
+    ray.shutdown()
 
 
 def describe(address: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -24,6 +25,9 @@ class Prepare:
 
     Args:
         works: inputs first, as `execution.todo` gives them.
+
+    Attributes:
+        error: what ended it before its time, if anything did; whoever runs it raises it.
     """
 
     def __init__(self, store: Store, works: list[Work], monitor: Monitor):
@@ -32,10 +36,10 @@ class Prepare:
         self._monitor = monitor
         self._lock = threading.Lock()
         self._unfinished = set(self._works)
-        self._failed_works: set[str] = set()
         self._pending = {stage.identity for work in works for stage in work.stages}
         self._failed: set[str] = set()
         self._stopped = threading.Event()
+        self.error: Exception | None = None
 
     @property
     def is_done(self) -> bool:
@@ -56,18 +60,26 @@ class Prepare:
 
     def run(self) -> None:
         """Runs every work whose needs are met, until all have ended. Passes run as Ray Data pipelines of the driver."""
+        try:
+            self._run()
+        except Exception as error:  # nobody may wait for stages that will never come
+            self.error = error
+            with self._lock:
+                self._failed |= self._pending
+                self._pending.clear()
+
+    def _run(self) -> None:
         waiting = dict(self._works)
         tasks: dict[ray.ObjectRef, Work] = {}
         passes: dict[Future[str | None], Work] = {}
         with ThreadPoolExecutor(max_workers=4, thread_name_prefix="pass") as pool:
             while (waiting or tasks or passes) and not self._stopped.is_set():
                 for work in self._startable(waiting):
-                    del waiting[work.id]
                     self._monitor.start(work.name, "stage")
                     if work.is_pass:
                         passes[pool.submit(run_pass, self._store, work, self._monitor)] = work
                     else:
-                        options = _build.options(num_cpus=self._cpus(work), name=work.name)
+                        options = _build.options(name=work.name, **self._resources(work.stages[0]))
                         tasks[options.remote(str(self._store.root), work)] = work
                 done, _ = ray.wait(list(tasks), timeout=POLL_SECONDS) if tasks else ([], [])
                 for ref in done:
@@ -80,35 +92,39 @@ class Prepare:
                     if found := read_progress(progress_path(self._store, work.id)):
                         self._monitor.update(work.name, *found)
 
-    def _cpus(self, work: Work) -> int:
+    def _resources(self, stage: Stage) -> dict[str, int]:
         # Never more than trials leave: a task that asks for what they hold would wait for ever.
-        return max(1, min(work.stages[0].threads, int(ray.cluster_resources().get("CPU", 1)) - 1))
+        cluster = ray.cluster_resources()
+        cpus = max(1, min(stage.threads, int(cluster.get("CPU", 1)) - 1))
+        return {"num_cpus": cpus, "num_gpus": int(stage.gpu and cluster.get("GPU", 0) >= 1)}
 
     def _startable(self, waiting: dict[str, Work]) -> list[Work]:
+        """Takes out of `waiting` what can begin, without the stages of which an input failed."""
         ready = []
-        for work in list(waiting.values()):
-            if not self._failed_works.isdisjoint(work.needs):
-                del waiting[work.id]
-                self._settle(work, failed=True)
+        for work in [work for work in waiting.values() if self._unfinished.isdisjoint(work.needs)]:
+            del waiting[work.id]
+            left = work.without(self._failed)
+            self._settle([stage for stage in work.stages if left is None or stage not in left.stages], failed=True)
+            if left is not None:
+                ready.append(left)
+            else:
+                self._unfinished.discard(work.id)
                 self._monitor.skip(work.name, "stage")
-            elif self._unfinished.isdisjoint(work.needs):
-                ready.append(work)
         return ready
 
     def _ended(self, work: Work, reason: str | None) -> None:
         progress_path(self._store, work.id).unlink(missing_ok=True)
         if reason is not None and self._store.failure(work.stages[0]) is None:
             self._store.fail(work.stages[0], reason)
-        self._settle(work, failed=reason is not None)
+        self._settle(work.stages, failed=reason is not None)
+        self._unfinished.discard(work.id)
         self._monitor.end(work.name, "stage", reason)
 
-    def _settle(self, work: Work, failed: bool) -> None:
-        identities = {stage.identity for stage in work.stages}
+    def _settle(self, stages: Iterable[Stage], failed: bool) -> None:
+        identities = {stage.identity for stage in stages}
         with self._lock:
             self._pending -= identities
-            self._unfinished.discard(work.id)
             if failed:
-                self._failed_works.add(work.id)
                 self._failed |= identities
 
 

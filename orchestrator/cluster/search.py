@@ -15,7 +15,6 @@ from orchestrator.cluster.prepare import Prepare, progress_path
 from orchestrator.execution import attempt, do_cell
 from orchestrator.graph import Graph
 from orchestrator.monitor import Monitor, ProgressFile, read_progress
-from orchestrator.results import record
 from orchestrator.stages.scoring import Scoring
 from orchestrator.store import Store
 
@@ -34,7 +33,7 @@ def search(
 ) -> None:
     """Runs a trial for every cell, as its stages become ready, and waits for all. FIFO: no cell is stopped early."""
     slots = trial_slots()
-    ready = Ready(graph, cells, prepare, monitor, on_cell, slots)
+    ready = Ready(graph, store, cells, prepare, monitor, on_cell, slots)
     trainable = tune.with_parameters(
         run_cell, root=str(store.root), scorings={cell.id: (cell, graph.scorings[cell]) for cell in cells}, slots=slots
     )
@@ -52,7 +51,7 @@ def search(
             name=graph.space.name,
             storage_path=str(store.root / "tune"),
             verbose=0,
-            callbacks=[Collect(store, ready)],
+            callbacks=[ShowProgress(store, monitor, ready)],
         ),
     )
     tuner.fit()
@@ -102,6 +101,7 @@ class Ready(OfThisLaunch, Searcher):
     def __init__(
         self,
         graph: Graph,
+        store: Store,
         cells: Sequence[Cell],
         prepare: Prepare,
         monitor: Monitor,
@@ -109,6 +109,8 @@ class Ready(OfThisLaunch, Searcher):
         slots: int,
     ):
         super().__init__()
+        self._scorings = graph.scorings
+        self._store = store
         self._needs = {cell: graph.needs(cell) for cell in cells}
         self._prepare = prepare
         self._monitor = monitor
@@ -141,7 +143,12 @@ class Ready(OfThisLaunch, Searcher):
         cell = self._running.pop(trial_id, None)
         if cell is None:
             return
-        reason = (result or {}).get("reason") or ("its process died" if error or not result else None)
+        reason = (result or {}).get("reason")
+        if reason is None and (error or not result):
+            # Nobody in that process could record it any more: it was killed, perhaps for its memory.
+            reason = "its process died (out of memory?)"
+            self._store.fail(self._scorings[cell], reason)
+        progress_path(self._store, cell.id).unlink(missing_ok=True)
         self._monitor.end(cell.label, "cell", reason)
         self._on_cell(cell)
 
@@ -157,22 +164,20 @@ class Ready(OfThisLaunch, Searcher):
         """Nothing: a new launch asks the store."""
 
 
-class Collect(OfThisLaunch, tune.Callback):
-    """Shows the progress of running trials, and records the death of a trial's process as a failure of its cell."""
+class ShowProgress(OfThisLaunch, tune.Callback):
+    """Shows how far the running trials are."""
 
-    def __init__(self, store: Store, ready: Ready):
+    def __init__(self, store: Store, monitor: Monitor, ready: Ready):
         self._store = store
+        self._monitor = monitor
         self._ready = ready
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Called by Tune's loop, several times a second."""
         for cell in self._ready.running:
             if found := read_progress(progress_path(self._store, cell.id)):
-                self._ready._monitor.update(cell.label, *found)
+                self._monitor.update(cell.label, *found)
 
 
 def _gpus() -> int:
     return int(ray.cluster_resources().get("GPU", 0))
-
-
-__all__ = ["flat", "record", "run_cell", "search"]

@@ -17,6 +17,8 @@ from orchestrator.errors import StageError
 
 SHOWN = 5
 """How many utterances an error names."""
+SPAN = 2
+"""Positions of speech that are hidden together."""
 OVERHEAD = 128
 """What one more micro-batch costs, in positions of a tiny decoder on a CPU."""
 
@@ -118,8 +120,8 @@ def collate(
     """Lays utterances out.
 
     Args:
-        side: where padding goes: right in training (a causal decoder never sees it and needs no mask), left in decoding.
-        hidden: for each utterance `[S]` bool, which of its speech positions are hidden, or None.
+        side: where padding goes: right in training (a causal decoder never sees it, so no mask), left in decoding.
+        hidden: for each utterance `[length]` bool, which of its positions read zeros, or None.
     """
     prefix, suffix = np.array(text.prefix, np.int64), np.array(text.suffix, np.int64)
     before, after = len(prefix), len(suffix)
@@ -140,10 +142,10 @@ def collate(
         row = rows[index]
         row[start:speech_at] = np.arange(1, 1 + before)
         row[speech_at:suffix_at] = np.arange(next_speech, next_speech + utterance.positions)
-        if hidden is not None:
-            row[speech_at:suffix_at][hidden[index]] = 0
         row[suffix_at:answer_at] = np.arange(1 + before, 1 + before + after)
         row[answer_at:end] = np.arange(next_answer, next_answer + end - answer_at)
+        if hidden is not None:
+            row[start:end][hidden[index]] = 0
         real[index, start:end] = True
         if len(utterance.answer):
             predict.append(np.arange(answer_at - 1, end) + index * width)
@@ -208,7 +210,17 @@ def micro_batches(lengths: Sequence[int], tokens: int) -> list[list[int]]:
     return groups[::-1]
 
 
-def spans(chance: np.random.Generator, positions: int, share: float, span: int) -> np.ndarray:
-    """`[S]` bool: positions that are hidden, about `share` of them, in spans of `span` positions."""
-    starts = chance.random(positions) < 1 - (1 - share) ** (1 / span)
-    return np.convolve(starts, np.ones(span))[:positions] > 0 if positions else starts
+def hide(utterance: Utterance, text: Text, chance: np.random.Generator, speech: float, answer: float) -> np.ndarray:
+    """`[length]` bool: positions that read zeros in training, a share of the speech (in spans) and of the answer.
+
+    Hidden speech has to be heard from what is around it; without some of the words before, the next one has to be heard
+    rather than guessed.
+    """
+    hidden = np.zeros(utterance.length, bool)
+    before, after = len(text.prefix), len(text.suffix)
+    starts = chance.random(utterance.positions) < 1 - (1 - speech) ** (1 / SPAN)
+    for offset in range(min(SPAN, utterance.positions)):
+        hidden[before + offset : before + utterance.positions] |= starts[: utterance.positions - offset]
+    answer_at = before + utterance.positions + after
+    hidden[answer_at:] = chance.random(utterance.length - answer_at) < answer
+    return hidden

@@ -126,8 +126,8 @@ class Recipe:
         warmup_steps: over which the learning rate rises from zero.
         gradient_clip: largest norm of the gradient of a step.
         label_smoothing: share of an answer token's probability that is spread over all tokens, in training only.
-        speech_mask: share of the speech positions that are hidden from the decoder in training, in spans.
-        mask_span: length of such a span, in positions.
+        speech_mask, answer_mask: shares of the positions of speech (in short spans) and of the answer's tokens read
+            back that are hidden from the decoder in training; what it has to predict stays.
         max_epochs: the budget. Whoever reaches it has `stopped: budget`.
         evaluate_every: epochs between two looks at dev, fractions allowed.
         monitor: what decides on dev: `dev_loss` (nats an answer token) or `dev_error` (share of answer tokens that
@@ -147,7 +147,7 @@ class Recipe:
     gradient_clip: Annotated[float, Field(gt=0)] = 1.0
     label_smoothing: Share = 0.0
     speech_mask: Share = 0.0
-    mask_span: Annotated[int, Field(ge=1)] = 2
+    answer_mask: Share = 0.0
     max_epochs: Annotated[int, Field(ge=1)] = 20
     evaluate_every: Annotated[float, Field(gt=0)] = 1.0
     monitor: Literal["dev_loss", "dev_error"] = "dev_loss"

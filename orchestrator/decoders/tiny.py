@@ -54,8 +54,9 @@ class TinySpec(DecoderSpec):
             num_key_value_heads=self.kv_heads,
             intermediate_size=self.intermediate,
             max_position_embeddings=POSITIONS,
-            # Qwen2's 0.02 is for hidden sizes of a thousand; this keeps the variance of a layer's output.
-            initializer_range=self.hidden**-0.5,
+            # Qwen2's 0.02 is for hidden sizes of a thousand. Half of what would keep the variance of a layer's output
+            # learns faster than either, and generalises better than the whole.
+            initializer_range=0.5 * self.hidden**-0.5,
             tie_word_embeddings=True,
             bos_token_id=None,
             eos_token_id=text.end,

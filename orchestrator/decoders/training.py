@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from orchestrator.decoders import checkpoint as checkpoints
-from orchestrator.decoders.batches import Batch, Utterance, collate, micro_batches, order, prepare, spans
+from orchestrator.decoders.batches import Batch, Utterance, collate, hide, micro_batches, order, prepare
 from orchestrator.decoders.cost import training_flops
 from orchestrator.decoders.model import SpeechLM
 from orchestrator.decoders.spec import Example, Recipe
@@ -172,8 +172,8 @@ class _Training:
         torch.manual_seed(int(chance.integers(1 << 62)))  # for the dropout of decoders that have some
         chosen = self._chosen(state.step)
         hidden = None
-        if recipe.speech_mask:
-            hidden = [spans(chance, u.positions, recipe.speech_mask, recipe.mask_span) for u in chosen]
+        if recipe.speech_mask or recipe.answer_mask:
+            hidden = [hide(u, self.model.text, chance, recipe.speech_mask, recipe.answer_mask) for u in chosen]
         answers = sum(len(u.answer) for u in chosen)
         self.model.train()
         total = 0.0

@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 class ApcConfig(EncoderConfig):
     """Autoregressive predictive coding, trained here on the training split: GRUs over log-mels."""
 
-    hidden: int = Field(default=192, ge=8, le=2048)
+    hidden: int = Field(default=128, ge=8, le=2048)
     layers: int = Field(default=2, ge=1, le=12)
     bins: int = Field(default=40, ge=8, le=128)
     ahead: int = Field(default=3, ge=1, le=20)
-    steps: int = Field(default=300, ge=1)
+    steps: int = Field(default=250, ge=1)
     batch_seconds: float = Field(default=60.0, gt=0)
-    learning_rate: float = Field(default=2e-3, gt=0)
+    learning_rate: float = Field(default=4e-3, gt=0)
     seed: int = Field(default=0, ge=0)
 
     def spec(self, recordings: Stage, selection: Stage) -> ApcSpec:

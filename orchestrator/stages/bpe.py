@@ -25,7 +25,6 @@ class Bpe(Stage):
     """Files: `bpe.json` (a `tokenizers` file over private code points) and `statistics.json` of the tokens of the corpus."""
 
     name: ClassVar[str] = "bpe"
-    threads: ClassVar[int] = 1
 
     units: Units
     selection: Stage

@@ -28,7 +28,6 @@ class Codebook(Stage):
     """Files: `centroids.safetensors` (float32 `[k, D]`) and `statistics.json` (held-out inertia, dead codes, entropy)."""
 
     name: ClassVar[str] = "codebook"
-    threads: ClassVar[int] = 1
 
     sample: Sample
     k: int
@@ -62,7 +61,7 @@ class Codebook(Stage):
         ).fit(fitted)
         centroids = np.ascontiguousarray(means.cluster_centers_, np.float32)
         report = judge(centroids, fitted, held_out)
-        if report["dead"] > MOST_DEAD * self.k:
+        if report["used"] < 2 or report["dead"] > MOST_DEAD * self.k:
             raise StageError(
                 f"the codebook of {self.k} collapsed: {report['dead']} codes win no frame. "
                 "Are the frames constant? Choose a smaller codebook or another layer."

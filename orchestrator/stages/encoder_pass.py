@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file
 
+from orchestrator.device import available
 from orchestrator.encoders import Encoder, EncoderSpec
 from orchestrator.errors import StageError
 from orchestrator.stage import Build, Progress, Stage, silent
@@ -22,7 +23,7 @@ from orchestrator.stages.codebook import Assigner, read_centroids
 from orchestrator.stages.encoding import encode
 from orchestrator.stages.features import Features
 from orchestrator.stages.recordings import read_recordings
-from orchestrator.stages.shards import Shard, cut, is_written, write_index, write_shard
+from orchestrator.stages.shards import Shard, cut, errors_of, is_written, remove_broken, write_index, write_shard
 from orchestrator.stages.units import Units, pack, write_statistics
 from orchestrator.store import Artifact, Store
 
@@ -46,7 +47,7 @@ class ShardWorker:
         targets: what to fill; all share recordings and encoder.
         open: opens the artifacts of inputs.
         stored: layer → a finished features artifact of this encoder, which spares encoding.
-        device: of the encoder.
+        device: of the encoder; None for the best that is there.
     """
 
     def __init__(
@@ -54,12 +55,12 @@ class ShardWorker:
         targets: Sequence[Target],
         open: Callable[[Stage], Artifact],
         stored: dict[int, Artifact],
-        device: str = "cpu",
+        device: str | None = None,
     ):
         self._targets = targets
         self._open = open
         self._stored = stored
-        self._device = device
+        self._device = device or available()
         self._encoder: Encoder | None = None
         self._assigners = {
             t.stage.identity: Assigner(read_centroids(open(t.stage.codebook)))
@@ -85,14 +86,13 @@ class ShardWorker:
         for layer in layers:
             if (path := self._stored_shard(shard, layer)) is not None:
                 frames[layer] = load_file(path)
-                errors |= {
-                    r.id: "no frames in the stored features" for r in shard.recordings if r.id not in frames[layer]
-                }
+                errors |= errors_of(path)
             else:
                 missing.append(layer)
         if missing:
             if self._encoder is None:
-                self._encoder = self._targets[0].stage.encoder.load(self._open, self._device)
+                deepest = max(t.stage.layer for t in self._targets)
+                self._encoder = self._targets[0].stage.encoder.load(self._open, self._device, deepest)
             for recording, values in encode(self._encoder, shard.recordings, missing):
                 if isinstance(values, str):
                     errors[recording.id] = values
@@ -164,19 +164,22 @@ def opened(store: Store, stages: Sequence[Filled]) -> Iterator[Pass]:
             return
         shards = cut(read_recordings(store.open(first.recordings)))
         yield Pass(targets, shards, stored)
-        for target in targets:
-            finish(target, shards)
+        finish(targets, shards)
 
 
-def finish(target: Target, shards: Sequence[Shard]) -> None:
-    """Writes what an artifact has beside its shards."""
-    broken = write_index(target.folder, shards)
+def finish(targets: Sequence[Target], shards: Sequence[Shard]) -> None:
+    """Writes what artifacts have beside their shards."""
     total = sum(len(shard.recordings) for shard in shards)
-    if len(broken) > MOST_BROKEN * total:
-        name, reason = next(iter(broken.items()))
-        raise StageError(f"{len(broken)} of {total} utterances have no frames, the first is '{name}': {reason}")
-    if isinstance(target.stage, Units):
-        write_statistics(target.folder, shards, target.stage.codebook.k)
+    for target in targets:
+        broken = write_index(target.folder, shards)
+        if len(broken) > MOST_BROKEN * total:
+            # What couldn't be read may be there next time: those shards are made anew then, for all that is filled.
+            for each in targets:
+                remove_broken(each.folder, shards)
+            name, reason = next(iter(broken.items()))
+            raise StageError(f"{len(broken)} of {total} utterances have no frames, the first is '{name}': {reason}")
+        if isinstance(target.stage, Units):
+            write_statistics(target.folder, shards, target.stage.codebook.k)
 
 
 def run_locally(store: Store, stages: Sequence[Filled], progress: Progress = silent) -> None:
@@ -192,7 +195,7 @@ def fill(stage: Filled, at: Build) -> None:
     shards = cut(read_recordings(at.open(stage.recordings)))
     target = Target(stage, at.folder)
     _loop(ShardWorker([target], at.open, {}), shards, at.progress)
-    finish(target, shards)
+    finish([target], shards)
 
 
 def _loop(worker: ShardWorker, shards: Sequence[Shard], progress: Progress) -> None:

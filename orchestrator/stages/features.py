@@ -14,7 +14,6 @@ class Features(Stage):
     """Files: `shard-*.safetensors` (id → fp16 `[T, D]`) and `index.parquet`."""
 
     name: ClassVar[str] = "features"
-    threads: ClassVar[int] = 1
     resumable: ClassVar[bool] = True
 
     recordings: Stage

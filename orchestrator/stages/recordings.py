@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,7 +56,6 @@ class SynthesisedRecordings(Stage):
     """Recordings that are made here. The same files as `Recordings`, with the audio (FLAC, 16 kHz, 16 bit) beside them."""
 
     name: ClassVar[str] = "recordings"
-    threads: ClassVar[int] = 1
 
     preset: str
     corpus_seed: int
@@ -73,7 +73,9 @@ class SynthesisedRecordings(Stage):
         rows = []
         for done, (name, wave) in enumerate(synthetic.speak_all(utterances, workers=os.cpu_count() or 1), 1):
             audio = f"audio/{name}.flac"
-            soundfile.write(at.folder / audio, wave, SAMPLE_RATE, subtype="PCM_16")
+            buffer = io.BytesIO()  # written by Python, whose errors say when the disk is full
+            soundfile.write(buffer, wave, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
+            (at.folder / audio).write_bytes(buffer.getvalue())
             rows.append((name, audio, None, len(wave) / SAMPLE_RATE, ""))
             at.progress(done, len(utterances), "utterances")
         write_tables(at.folder, pd.DataFrame(rows, columns=["id", "audio", "start", "seconds", "hash"]), None)

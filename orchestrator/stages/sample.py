@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
+from orchestrator import device
 from orchestrator.encoders import EncoderSpec
 from orchestrator.errors import StageError
 from orchestrator.stage import Build, Stage
@@ -25,7 +26,7 @@ class Sample(Stage):
     """Files: `sample.safetensors` with frames fp16 `[N, D]` in random order, mean and std float32 `[D]`."""
 
     name: ClassVar[str] = "sample"
-    threads: ClassVar[int] = 2
+    gpu: ClassVar[bool] = True
 
     recordings: Stage
     selection: Stage
@@ -42,7 +43,7 @@ class Sample(Stage):
         wanted = set(at.open(self.selection).json("ids.json"))
         recordings = [r for r in read_recordings(at.open(self.recordings)) if r.id in wanted]
         drawn = draw(recordings, self.frames * SPARE / self.encoder.frame_rate, self.sample_seed)
-        encoder = self.encoder.load(at.open, "cpu")
+        encoder = self.encoder.load(at.open, device.available(), deepest=self.layer)
         kept: dict[str, np.ndarray] = {}
         for done, (recording, frames) in enumerate(encode(encoder, drawn, [self.layer]), 1):
             if not isinstance(frames, str):

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import pandas as pd
 
+from orchestrator import device
 from orchestrator.decoders import answer, load
 from orchestrator.stage import Build, Stage
 from orchestrator.stages.annotations import read_annotations
@@ -25,7 +26,6 @@ class Scoring(Stage):
     """
 
     name: ClassVar[str] = "scoring"
-    threads: ClassVar[int] = 1
 
     training: Training
     longest_answer: float = 1.5
@@ -41,7 +41,7 @@ class Scoring(Stage):
         table = read_annotations(at.open(training.annotations))
         trained_targets = table.loc[table["split"] == "train", "target"].tolist()
         broken = unreadable(training.speech, at.open)
-        model = load(trained.folder / "model", file=trained.file)
+        model = load(trained.folder / "model", file=trained.file, device=device.available())
         limit = int(self.longest_answer * max(model.answer_length(target) for target in trained_targets)) + 2
         predictions, report, started, seconds = [], [], time.perf_counter(), 0.0
         splits = sorted(set(table["split"]) - {"train"})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
+import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,7 +54,7 @@ def cut(recordings: Iterable[Recording]) -> list[Shard]:
 def write_shard(folder: Path, shard: Shard, arrays: Mapping[str, np.ndarray], errors: Mapping[str, str]) -> None:
     """Writes a shard atomically: retries and duplicate executions are harmless."""
     path = folder / f"{shard.name}.safetensors"
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    temporary = path.with_suffix(f".{uuid.uuid4().hex}.tmp")
     # Errors travel in the header, so a shard is one file and can't be half there.
     save_file(dict(arrays), temporary, metadata={f"error:{name}": reason for name, reason in errors.items()})
     temporary.replace(path)
@@ -78,6 +78,13 @@ def errors_of(path: Path) -> dict[str, str]:
     with safe_open(path, "numpy") as file:
         header = file.metadata() or {}
     return {key.removeprefix("error:"): reason for key, reason in header.items() if key.startswith("error:")}
+
+
+def remove_broken(folder: Path, shards: Iterable[Shard]) -> None:
+    """Removes the shards that lack frames of an utterance."""
+    for path in (folder / f"{shard.name}.safetensors" for shard in shards):
+        if errors_of(path):
+            path.unlink()
 
 
 def write_index(folder: Path, shards: Sequence[Shard]) -> dict[str, str]:

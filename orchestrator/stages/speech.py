@@ -70,7 +70,7 @@ class ContinuousSpeech:
 
     def cost(self, open: Open) -> dict[str, float | None]:
         """Positions a second after concatenation; bits of the raw frames as stored."""
-        rate, dimension = self.features.encoder.frame_rate, self.features.encoder.dimension
+        rate, dimension = self.features.encoder.frame_rate, self.features.encoder.dimension_of(self.features.layer)
         return {
             "tokens_per_second_of_audio": rate / self.downsample,
             "bits_per_second": float(BITS_STORED * dimension * rate),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import dataclass
 from typing import ClassVar
 
 import pandas as pd
 
+from orchestrator import device
 from orchestrator.decoders import DecoderSpec, Example, Recipe, SpeechLM, save, train
 from orchestrator.errors import StageError
 from orchestrator.stage import Build, Stage, runtime
@@ -35,7 +37,6 @@ class Training(Stage):
     """Files: the model (`model/…`), `curve.json` (a row an evaluation) and `training.json` (how it ended and its cost)."""
 
     name: ClassVar[str] = "training"
-    threads: ClassVar[int] = 1
     resumable: ClassVar[bool] = True
 
     task: TaskSpec
@@ -63,7 +64,7 @@ class Training(Stage):
             instruction=self.task.instruction,
             targets=[e.target for e in splits["train"]],
             seed=self.seed,
-        )
+        ).to(device.available())
         result = train(
             model,
             splits["train"],
@@ -73,6 +74,7 @@ class Training(Stage):
             checkpoint=at.folder / "checkpoint",
             progress=at.progress,
         )
+        shutil.rmtree(at.folder / "checkpoint")
         save(model, at.folder / "model")
         report = (
             result.summary()

@@ -26,7 +26,6 @@ class Units(Stage):
     """Files: `shard-*.safetensors` (id → units `[N]`, id + RUNS → run lengths `[N]`), `index.parquet`, `statistics.json`."""
 
     name: ClassVar[str] = "units"
-    threads: ClassVar[int] = 1
     resumable: ClassVar[bool] = True
 
     recordings: Stage

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from tasks import TASKS
+
 if TYPE_CHECKING:
     import pandas as pd
 
-ANNOTATIONS = ("text", "phonemes", "translation_de", "translation_zh", "intent", "keyword", "emotion")
+ANNOTATIONS = tuple(t.column_for(v) for t in TASKS.values() for v in t.variants or (None,))
 """The columns that tasks read. A corpus may have more (`translation_fr`)."""
 
-LABELS = ("intent", "keyword", "emotion")
+LABELS = tuple(t.column for t in TASKS.values() if t.kind == "classification")
 """The annotations that are labels out of a closed set, which the training split defines."""
 
 COLUMNS = ("id", "audio", "start", "seconds", "speaker", "split", "fold", *ANNOTATIONS)

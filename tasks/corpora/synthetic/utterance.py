@@ -44,7 +44,7 @@ class Preset:
 
 PRESETS: dict[str, Preset] = {
     "smoke": Preset("tiny", (60, 12, 16), (40, 10, 20), (40, 8, 16), (8, 3, 4)),
-    "demo": Preset("small", (1000, 70, 120), (300, 60, 120), (400, 60, 120), (40, 6, 12)),
+    "demo": Preset("small", (1000, 70, 120), (300, 60, 120), (400, 60, 120), (60, 8, 12)),
     "large": Preset(
         "rich",
         commands=(6000, 400, 800),
@@ -124,7 +124,7 @@ def _group(group: str, split: Split, size: int, speakers: int, plan: Preset, see
             speaker=voice.id,
             split=split,
             speech=_speech(spoken, voice, manner, own),
-            scene=_scene(manner, plan, own),
+            scene=_scene(voice, manner, plan, own),
             **said,
         )
 
@@ -167,14 +167,15 @@ def _speech(text: str, voice: Voice, manner: Manner, draw: random.Random) -> Spe
     return Speech(
         text=text,
         voice=voice.espeak,
-        rate=round(voice.rate * manner.rate * draw.uniform(0.95, 1.05)),
+        rate=round(voice.rate * voice.size * manner.rate * draw.uniform(0.95, 1.05)),
         pitch=_percent(voice.pitch + manner.pitch + draw.uniform(-4, 4)),
         range=_percent(voice.range + manner.range + draw.uniform(-5, 5)),
     )
 
 
-def _scene(manner: Manner, plan: Preset, draw: random.Random) -> Scene:
+def _scene(voice: Voice, manner: Manner, plan: Preset, draw: random.Random) -> Scene:
     return Scene(
+        size=voice.size,
         level=-27 + manner.level + draw.uniform(-2, 2),
         tilt=manner.tilt + draw.uniform(-0.5, 0.5),
         slope=manner.slope,

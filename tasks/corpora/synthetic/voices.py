@@ -63,6 +63,7 @@ class Voice:
         variant: of espeak-ng, changes the vocal tract and the source.
         rate: words a minute.
         pitch, range: espeak-ng's, 0 to 100 around the variant's own 50.
+        size: of the vocal tract: formants and pitch are divided by it. Variants are few, sizes are not.
     """
 
     accent: str
@@ -70,11 +71,12 @@ class Voice:
     rate: int
     pitch: int
     range: int
+    size: float
 
     @property
     def id(self) -> str:
         """Names the speaker in the corpus."""
-        return f"{self.accent}-{self.variant}-{self.rate}-{self.pitch}"
+        return f"{self.accent}-{self.variant}-{self.rate}-{self.pitch}-{self.size:.2f}"
 
     @property
     def espeak(self) -> str:
@@ -115,6 +117,7 @@ class Scene:
     """What happens to the voice on its way to the microphone.
 
     Attributes:
+        size: of the speaker's vocal tract.
         level: of the speech, dB relative to full scale (root mean square).
         tilt, slope: as in Manner.
         reverberation: seconds until the room's response has fallen by 60 dB; 0 for no room.
@@ -125,6 +128,7 @@ class Scene:
         seed: of the room's response and the noise.
     """
 
+    size: float
     level: float
     tilt: float
     slope: float
@@ -137,6 +141,9 @@ class Scene:
     seed: int
 
 
+_SIZES = (0.88, 1.12)
+
+
 def cast(split: str, size: int, accents: tuple[str, ...], seed: int) -> tuple[Voice, ...]:
     """The voices of a split, in which variants and accents take turns. No variant belongs to two splits."""
     draw = random.Random(f"voices {split} {seed}")
@@ -147,9 +154,9 @@ def cast(split: str, size: int, accents: tuple[str, ...], seed: int) -> tuple[Vo
         number = len(voices)
         # Every round through the variants shifts the accents by one, so that they meet each other.
         accent = accents[(first + number + number // len(variants)) % len(accents)]
-        voice = Voice(
-            accent, variants[number % len(variants)], draw.randint(165, 200), draw.randint(35, 65), draw.randint(40, 65)
-        )
+        variant = variants[number % len(variants)]
+        ways = draw.randint(165, 200), draw.randint(35, 65), draw.randint(40, 65), round(draw.uniform(*_SIZES), 2)
+        voice = Voice(accent, variant, *ways)
         voices[voice.id] = voice
     return tuple(voices.values())
 
@@ -166,8 +173,10 @@ def render(samples: bytes, scene: Scene) -> np.ndarray:
     speech = np.frombuffer(samples, np.int16).astype(np.float64)
     loud = np.flatnonzero(np.abs(speech) > 0.01 * np.abs(speech).max(initial=1.0))
     speech = speech[loud[0] : loud[-1] + 1]
-    common = gcd(SAMPLE_RATE, espeak.SAMPLE_RATE)
-    speech = resample_poly(speech, SAMPLE_RATE // common, espeak.SAMPLE_RATE // common)
+    # A larger vocal tract sounds like the same samples played more slowly; its owner speaks faster to make up for it.
+    played = round(espeak.SAMPLE_RATE / scene.size, -2)
+    common = gcd(SAMPLE_RATE, int(played))
+    speech = resample_poly(speech, SAMPLE_RATE // common, int(played) // common)
     speech = _tilt(speech, scene.tilt) * _amplitude(np.linspace(-scene.slope / 2, scene.slope / 2, len(speech)))
     speech *= _amplitude(scene.level) / _power(speech) ** 0.5
     draw = np.random.default_rng(scene.seed)

@@ -1,0 +1,111 @@
+"""Shared by all tests: one thread, and the smoke corpus spoken once a session."""
+
+from __future__ import annotations
+
+import multiprocessing
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from rich.console import Console
+
+from orchestrator import corpora
+from orchestrator.encoders import EncoderSpec
+from orchestrator.encoders.spectral import SpectralSpec
+from orchestrator.monitor import Monitor
+from orchestrator.stage import Stage
+from orchestrator.stages import annotations as notes
+from orchestrator.stages.codebook import Codebook
+from orchestrator.stages.features import Features
+from orchestrator.stages.sample import Sample
+from orchestrator.stages.units import Units
+from orchestrator.store import Store
+from tasks.corpora import READERS
+
+BINS = 24
+"""Of the log-mels that stand for an encoder: real frames at no cost."""
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """An empty store."""
+    return Store(tmp_path / "state")
+
+
+@dataclass(frozen=True)
+class Speech:
+    """Stages over the smoke corpus, with what they share built already: recordings, sample, codebooks of 8 and 16.
+
+    Attributes:
+        recordings: what features and units are of.
+        sampled: the recordings that codebooks are fitted on.
+    """
+
+    store: Store
+    recordings: Stage
+    sampled: Stage
+    selection: Stage
+    encoder: EncoderSpec
+
+    def features(self) -> Features:
+        return Features(recordings=self.recordings, encoder=self.encoder, layer=0)
+
+    def sample(self) -> Sample:
+        return Sample(recordings=self.sampled, selection=self.selection, encoder=self.encoder, layer=0, frames=6000)
+
+    def units(self, k: int) -> Units:
+        codebook = Codebook(sample=self.sample(), k=k)
+        return Units(recordings=self.recordings, encoder=self.encoder, layer=0, codebook=codebook)
+
+
+@pytest.fixture(scope="session")
+def spoken(tmp_path_factory: pytest.TempPathFactory) -> Speech:
+    """The smoke corpus in a store that tests only read; see `speech`."""
+    store = Store(tmp_path_factory.mktemp("spoken"))
+    indexed = corpora.index("spoken", READERS["synthetic"](preset="smoke"), store)
+    train = indexed.table.loc[indexed.table["split"] == "train", "id"]
+    selection, ids = notes.selection("spoken", train)
+    store.put(selection, lambda folder: notes.write_selection(folder, ids))
+    store.build(indexed.recordings)
+    made = indexed.recordings
+    found = Speech(store, made, made, selection, SpectralSpec(kind="logmel", bins=BINS))
+    store.build(found.sample())
+    for k in (8, 16):
+        store.build(found.units(k).codebook)
+    return found
+
+
+@pytest.fixture
+def speech(spoken: Speech, tmp_path: Path) -> Speech:
+    """The smoke corpus in a store of the test's own."""
+    shutil.copytree(spoken.store.root, tmp_path / "speech")
+    return replace(spoken, store=Store(tmp_path / "speech"))
+
+
+def quiet() -> Monitor:
+    """A monitor that says nothing."""
+    return Monitor(Console(quiet=True))
+
+
+def start(action: Callable[..., None], *args: Any) -> Any:
+    """Runs an action in a real process."""
+    process = multiprocessing.get_context("fork").Process(target=action, args=args, daemon=True)
+    process.start()
+    return process
+
+
+def wait_for(path: Path) -> None:
+    deadline = time.monotonic() + 30
+    while not path.exists():
+        assert time.monotonic() < deadline, f"{path} never came"
+        time.sleep(0.005)
