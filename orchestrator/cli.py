@@ -34,6 +34,7 @@ OnlyOption = Annotated[
     ),
 ]
 DEFAULT_STORE = ".tokengrid"
+INTERRUPTED = 130
 
 
 class What(StrEnum):
@@ -166,10 +167,12 @@ def main() -> None:
     try:
         code = app(arguments, standalone_mode=False)
     except KeyboardInterrupt:
-        err.print("\n[yellow]interrupted[/]: what is finished is kept; the same command goes on from there")
-        os._exit(130)  # Ray's threads would hold the process
+        code = INTERRUPTED
     except Exception as error:
         code = _explain(error, debug)
+    if code == INTERRUPTED:  # typer returns it, too
+        err.print("\n[yellow]interrupted[/]: what is finished is kept; the same command goes on from there")
+        os._exit(code)  # Ray's threads would hold the process
     sys.exit(code or 0)
 
 

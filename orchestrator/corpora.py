@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -100,6 +100,11 @@ def index(name: str, corpus: Corpus, store: Store, progress: Progress = silent, 
         recordings = SynthesisedRecordings(
             preset=corpus.preset,
             corpus_seed=corpus.seed,
+            content=notes.digest(
+                # What is heard, not what is said about it: a mended translation speaks nothing again.
+                (u.id, asdict(u.speech), asdict(u.scene))
+                for u in synthetic.utterances(corpus.preset, corpus.seed)
+            ),
             generator=synthetic.VERSION,
             engine=synthetic.engine(),
             corpus=name,

@@ -152,7 +152,8 @@ class Space(Model):
         corpora, encoders, decoders, recipes: definitions, by the names that `grid` uses. Encoders and decoders that need
             no settings are known without one.
         sample: of frames.
-        grid: blocks of axes; the cells are the union of their products.
+        grid: blocks of axes; the cells are the union of their products. A file may write what its blocks share once,
+            under `common`.
     """
 
     name: str
@@ -220,6 +221,7 @@ def parse(content: Mapping[str, Any], where: str = "the space", folder: Path | N
         ("decoders", DECODERS, "kind"),
     ):
         content[section] = _definitions(content.get(section, {}), section, kinds, key, folder, problems)
+    content = _with_common(content, problems)
     try:
         space = Space.model_validate(content, context=_names(content))
     except ValidationError as error:
@@ -227,6 +229,17 @@ def parse(content: Mapping[str, Any], where: str = "the space", folder: Path | N
     if problems:
         raise UserError(f"{where} has {len(problems)} problem(s):\n" + "\n".join(f"  {p}" for p in problems))
     return space
+
+
+def _with_common(content: dict[str, Any], problems: list[str]) -> dict[str, Any]:
+    """Puts what stands under `common` into every block of the grid that doesn't say otherwise."""
+    common = content.pop("common", {})
+    if not isinstance(common, dict):
+        problems.append(f"common: expected a mapping of axes, got {type(common).__name__}")
+    elif common:
+        blocks = _as_list(content.get("grid", {}))
+        content["grid"] = [common | block if isinstance(block, dict) else block for block in blocks]
+    return content
 
 
 def _names(content: Mapping[str, Any]) -> dict[str, list[str]]:

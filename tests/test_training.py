@@ -14,13 +14,20 @@ from pydantic import ValidationError
 
 from orchestrator.decoders import Example, HfDecoderConfig, Recipe, SpeechLM, TinySpec, answer, train
 from orchestrator.decoders import training as loop
-from orchestrator.decoders.batches import collate, prepare
+from orchestrator.decoders.batches import collate, hide, prepare
 from orchestrator.errors import StageError
 from orchestrator.stage import canonical
 
 TINY = TinySpec(hidden=32, layers=2, heads=2, kv_heads=1, intermediate=48, text_vocabulary=280)
 RECIPE = Recipe(
-    batch=8, learning_rate=3e-3, warmup_steps=4, max_epochs=4, patience=100, speech_mask=0.1, answer_mask=0.2
+    batch=8,
+    learning_rate=3e-3,
+    warmup_steps=4,
+    max_epochs=4,
+    patience=100,
+    averaging=0.9,
+    speech_mask=0.1,
+    answer_mask=0.2,
 )
 
 
@@ -127,7 +134,7 @@ def test_micro_batches_shape_memory_and_not_the_training():
 
 def test_the_loss_of_a_step_is_the_mean_over_its_answer_tokens():
     """One step of plain gradient descent by hand, on the whole batch at once, moves the weights as the loop does."""
-    recipe = replace(RECIPE, batch=30, max_epochs=1, warmup_steps=0, speech_mask=0.0, answer_mask=0.0, weight_decay=0.0)
+    recipe = Recipe(batch=30, learning_rate=3e-3, max_epochs=1, warmup_steps=0, weight_decay=0.0)
     model = make()
     utterances = prepare(examples(30, 1), model.speech, model.text, model.longest, answered=True)
     batch = collate(utterances, model.speech, model.text)
@@ -157,6 +164,19 @@ def test_a_plateau_stops_the_training_and_a_budget_says_so():
     assert (result.stopped, len(result.curve)) == ("plateau", 3)
     _, result = fit(recipe=replace(RECIPE, max_epochs=2))
     assert (result.stopped, result.epochs, result.steps) == ("budget", 2.0, 8)
+
+
+def test_what_is_hidden_in_training_is_speech_and_answers_read_back_never_the_prompt():
+    model = make()
+    utterances = prepare(examples(30, 1), model.speech, model.text, model.longest, answered=True)
+    around = len(model.text.prefix), len(model.text.suffix)
+    shares = []
+    for utterance in utterances * 20:
+        hidden = hide(utterance, model.text, np.random.default_rng(len(shares)), speech=0.3, answer=0.5)
+        answer_at = around[0] + utterance.positions + around[1]
+        assert not hidden[: around[0]].any() and not hidden[answer_at - around[1] : answer_at].any()
+        shares.append((hidden[around[0] : answer_at - around[1]].mean(), hidden[answer_at:].mean()))
+    assert np.allclose(np.nanmean(shares, axis=0), (0.3, 0.5), atol=0.06)
 
 
 def test_the_monitor_may_be_the_error_on_dev():
@@ -222,7 +242,7 @@ LEARNER = TinySpec(hidden=64, layers=2, heads=2, kv_heads=2, intermediate=128, t
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["continuous", "discrete"])
 def test_a_tiny_decoder_learns_to_write_what_it_hears(kind: str):
-    recipe = Recipe(batch=16, learning_rate=3e-3, warmup_steps=20, max_epochs=25, patience=5)
+    recipe = Recipe(batch=16, learning_rate=3e-3, warmup_steps=20, max_epochs=20, patience=5, averaging=0.98)
     training, dev, unheard = (examples(n, seed, kind) for n, seed in ((500, 11), (40, 12), (60, 13)))
     model = SpeechLM.create(LEARNER, speech_spec(kind), "Write.", [e.target for e in training], 0)
     train(model, training, dev, recipe, 0)

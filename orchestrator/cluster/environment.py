@@ -22,3 +22,7 @@ def prepare(address: str | None) -> None:
         os.environ.setdefault(key, value)
     if address is None:
         os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+    else:
+        os.environ.setdefault(
+            "RAY_NUM_REDIS_GET_RETRIES", "1"
+        )  # a cluster that is gone is noticed in a minute, not in 14

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +18,8 @@ from orchestrator.execution import todo
 from orchestrator.graph import Graph
 from orchestrator.monitor import Monitor
 from orchestrator.store import Store
+
+KNOCK_SECONDS = 10
 
 
 def run(
@@ -79,15 +82,16 @@ def connected(address: str | None) -> Iterator[None]:
                 configure_logging=True,
             )
         else:
+            _knock(address)
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         wanted = (
             f"no Ray cluster answers at '{address}'"
             if address
             else "a Ray cluster could not be started on this machine"
         )
         raise UserError(
-            f"{wanted} ({str(error).splitlines()[0]}). Start one with `ray start --head`, or leave --address out to use "
+            f"{wanted} ({str(error).partition(chr(10))[0]}). Start one with `ray start --head`, or leave --address out to use "
             "this machine, or give --local to run without Ray. A cluster with a token wants RAY_AUTH_MODE=token."
         ) from error
     try:
@@ -98,6 +102,13 @@ def connected(address: str | None) -> Iterator[None]:
         ray.shutdown()
         raise
     ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Raises OSError where nothing listens at `host:port`; Ray itself would try for many minutes."""
+    host, colon, port = address.rpartition(":")
+    if colon and port.isdigit() and "/" not in host:
+        socket.create_connection((host, int(port)), timeout=KNOCK_SECONDS).close()
 
 
 def describe(address: str) -> str:

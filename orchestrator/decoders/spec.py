@@ -124,6 +124,8 @@ class Recipe:
         batch: utterances an optimiser step.
         learning_rate, weight_decay, beta1, beta2: of AdamW; weight decay on matrices only.
         warmup_steps: over which the learning rate rises from zero.
+        averaging: what is evaluated and kept is a moving average of the weights, of about 1 / (1 - averaging) steps: what
+            a falling learning rate gives, without one that would have to know the end. 0: the weights themselves.
         gradient_clip: largest norm of the gradient of a step.
         label_smoothing: share of an answer token's probability that is spread over all tokens, in training only.
         speech_mask, answer_mask: shares of the positions of speech (in short spans) and of the answer's tokens read
@@ -144,6 +146,7 @@ class Recipe:
     beta1: Share = 0.9
     beta2: Share = 0.98
     warmup_steps: Annotated[int, Field(ge=0)] = 50
+    averaging: Share = 0.0
     gradient_clip: Annotated[float, Field(gt=0)] = 1.0
     label_smoothing: Share = 0.0
     speech_mask: Share = 0.0

@@ -7,7 +7,7 @@ import json
 import math
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -135,6 +135,7 @@ class _Training:
         self.per_epoch = math.ceil(len(train) / recipe.batch)
         self.weights = dict(model.named_parameters())
         self.best: dict[str, Tensor] = {}
+        self.average = {name: w.detach().clone() for name, w in self.weights.items()} if recipe.averaging else {}
         self.optimiser = _optimiser(model, recipe)
         self.state = _State()
         # A checkpoint of another training is not ours to go on from.
@@ -160,9 +161,7 @@ class _Training:
                 elif state.step == last:
                     state.stopped = "budget"
                 self._save()
-        with torch.no_grad():
-            for name, weight in self.weights.items():
-                weight.copy_(self.best[name])
+        self._set(self.best)
         self.model.eval()
         return self._result()
 
@@ -198,6 +197,11 @@ class _Training:
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
         state.step += 1
+        if self.average:
+            # At first the average is of the few steps that there are, not of the first weights.
+            share = 1 - min(recipe.averaging, state.step / (state.step + 10))
+            for name, average in self.average.items():
+                average.lerp_(self.weights[name].detach(), share)
         state.tokens += sum(u.length for u in chosen)
         state.squares += sum(u.length**2 for u in chosen)
         state.answers += answers
@@ -213,15 +217,16 @@ class _Training:
     @torch.no_grad()
     def _evaluate(self) -> None:
         """Adds a row to the curve, and keeps the weights where the monitor is at its lowest."""
+        state = self.state
         self.model.eval()
         loss, wrong, count = 0.0, 0, 0
-        for batch in self.dev:
-            with self._precision():
-                logits = self.model(batch).float()
-            loss += F.cross_entropy(logits, batch.answers, reduction="sum").item()
-            wrong += int((logits.argmax(-1) != batch.answers).sum())
-            count += len(batch.answers)
-        state = self.state
+        with self._averaged():
+            for batch in self.dev:
+                with self._precision():
+                    logits = self.model(batch).float()
+                loss += F.cross_entropy(logits, batch.answers, reduction="sum").item()
+                wrong += int((logits.argmax(-1) != batch.answers).sum())
+                count += len(batch.answers)
         if not math.isfinite(loss):
             raise StageError(
                 f"diverged at step {state.step}: the loss on dev is {loss}. Lower the recipe's learning_rate."
@@ -241,11 +246,25 @@ class _Training:
         value = row[self.recipe.monitor]
         if state.best < 0 or value < state.curve[state.best][self.recipe.monitor]:
             state.best = len(state.curve) - 1
-            self.best = {name: weight.detach().clone() for name, weight in self.weights.items()}
+            kept = self.average or self.weights
+            self.best = {name: weight.detach().clone() for name, weight in kept.items()}
         if value < state.gain * (1 - self.recipe.minimal_gain):
             state.gain, state.waited = value, 0
         else:
             state.waited += 1
+
+    @contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """The model with its averaged weights for a while, where the recipe averages."""
+        own = {name: self.weights[name].detach().clone() for name in self.average}
+        self._set(self.average)
+        yield
+        self._set(own)
+
+    @torch.no_grad()
+    def _set(self, values: dict[str, Tensor]) -> None:
+        for name, value in values.items():
+            self.weights[name].copy_(value)
 
     def _collate(self, utterances: list[Utterance], hidden: list[np.ndarray] | None = None) -> Batch:
         return collate(utterances, self.model.speech, self.model.text, hidden=hidden).to(self.model.device)
@@ -261,6 +280,7 @@ class _Training:
         tensors = {f"best.{name}": value for name, value in self.best.items()}
         if not self.state.stopped:
             tensors |= {f"weights.{name}": value for name, value in self.weights.items()}
+            tensors |= {f"average.{name}": value for name, value in self.average.items()}
             tensors |= {f"optimiser.{name}": value for name, value in self._moments()}
         checkpoints.write(self.folder, tensors, asdict(self.state) | {"key": self.key})
 
@@ -275,15 +295,13 @@ class _Training:
             return
         tensors, state = found
         self.state = _State(**state)
-        self.best = {n.removeprefix("best."): t for n, t in tensors.items() if n.startswith("best.")}
+        self.best = _under("best.", tensors)
         if self.state.stopped:
             return
-        with torch.no_grad():
-            for name, weight in self.weights.items():
-                weight.copy_(tensors[f"weights.{name}"])
-                self.optimiser.state[weight] = {
-                    moment: tensors[f"optimiser.{name}.{moment}"] for moment in ("step", "exp_avg", "exp_avg_sq")
-                }
+        self._set(_under("weights.", tensors))
+        self.average = _under("average.", tensors)
+        for name, weight in self.weights.items():
+            self.optimiser.state[weight] = _under(f"optimiser.{name}.", tensors)
 
     def _result(self) -> TrainingResult:
         state = self.state
@@ -306,6 +324,10 @@ class _Training:
             best_dev_error=best["dev_error"],
             parameters=self.model.parameters_count,
         )
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
 def _optimiser(model: SpeechLM, recipe: Recipe) -> torch.optim.AdamW:

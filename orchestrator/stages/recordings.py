@@ -53,12 +53,19 @@ class Recordings(Stage):
 
 @dataclass(frozen=True, kw_only=True)
 class SynthesisedRecordings(Stage):
-    """Recordings that are made here. The same files as `Recordings`, with the audio (FLAC, 16 kHz, 16 bit) beside them."""
+    """Recordings that are made here. The same files as `Recordings`, with the audio (FLAC, 16 kHz, 16 bit) beside them.
+
+    Attributes:
+        preset, corpus_seed: of the synthetic corpus.
+        content: the hash of everything that is told to the synthesiser, utterance by utterance.
+        generator, engine: versions of our own code and of the synthesiser.
+    """
 
     name: ClassVar[str] = "recordings"
 
     preset: str
     corpus_seed: int
+    content: str
     generator: int
     engine: str
     corpus: str = runtime("")

@@ -243,7 +243,12 @@ _SHARES = {"dev": 0.07, "test": 0.1}
 def sentences(language: Language) -> tuple[Sentence, ...]:
     """Every sentence of a language: `tiny` has two terms a slot, `small` the commoner ones, `rich` all."""
     terms = {slot: tuple(_terms(listed, language)) for slot, listed in _SLOTS.items()}
-    return tuple(itertools.chain.from_iterable(_expand(intent, terms, language) for intent in INTENTS))
+    unique: dict[str, Sentence] = {}
+    for sentence in itertools.chain.from_iterable(_expand(intent, terms, language) for intent in INTENTS):
+        # A held-out template keeps its sentences to itself: one that another template gives too is never trained on.
+        if sentence.held_out or sentence.text not in unique:
+            unique[sentence.text] = sentence
+    return tuple(unique.values())
 
 
 @cache

@@ -44,7 +44,7 @@ class Preset:
 
 PRESETS: dict[str, Preset] = {
     "smoke": Preset("tiny", (60, 12, 16), (40, 10, 20), (40, 8, 16), (8, 3, 4)),
-    "demo": Preset("small", (1000, 70, 120), (300, 60, 120), (400, 60, 120), (60, 8, 12)),
+    "demo": Preset("small", (1500, 80, 120), (300, 60, 120), (400, 60, 120), (100, 8, 12)),
     "large": Preset(
         "rich",
         commands=(6000, 400, 800),
