@@ -101,7 +101,7 @@ def run(
     from orchestrator.grid import Grid
     from orchestrator.monitor import Monitor
 
-    with Monitor(err) as shown, shown.watch("index", kind="index") as watched:
+    with Monitor(err) as shown, shown.watch("corpora", kind="index") as watched:
         grid = Grid(space, store, _only(only), progress=watched)
         grid.index()
     matrix = grid.run(local=local, address=None if local else address, monitor=Monitor(err), tracking_uri=tracking_uri)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import numpy as np
 import ray
 from ray.data import ActorPoolStrategy, DataContext
 
+from orchestrator.cluster.resources import Resources
 from orchestrator.execution import attempt, threads
 from orchestrator.graph import Work
 from orchestrator.monitor import Monitor
@@ -20,38 +22,36 @@ STARVED_SECONDS = 600
 """A pipeline without resources hangs silently; after this long it fails instead."""
 
 
-def run_pass(store: Store, work: Work, monitor: Monitor) -> str | None:
+def run_pass(store: Store, work: Work, monitor: Monitor, resources: Resources) -> str | None:
     """Runs a pass over the cluster. Returns the reason if it failed; its leases are held by the driver."""
-    return attempt(store, work.stages, lambda: _run(store, work, monitor))
+    return attempt(store, work.stages, lambda: _run(store, work, monitor, resources))
 
 
-def _run(store: Store, work: Work, monitor: Monitor) -> None:
+def _run(store: Store, work: Work, monitor: Monitor, resources: Resources) -> None:
     with opened(store, work.stages) as a_pass:
         todo = a_pass.todo
         if todo:
             total, done = sum(shard.seconds for shard in todo), 0.0
-            for row in _pipeline(store, a_pass):
+            for row in _pipeline(store, a_pass, resources):
                 done += row["seconds"]
                 monitor.update(work.name, done, total, "seconds of audio")
 
 
-def _pipeline(store: Store, a_pass: Pass) -> Any:
+def _pipeline(store: Store, a_pass: Pass, resources: Resources) -> Any:
+    logging.getLogger("ray.data").setLevel(logging.ERROR)  # the monitor tells how far a pass is
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     context.execution_no_progress_timeout_s = STARVED_SECONDS
-    resources = ray.cluster_resources()
-    gpus, cpus = int(resources.get("GPU", 0)), int(resources.get("CPU", 1))
     positions = {shard.name: position for position, shard in enumerate(a_pass.shards)}
     items = [{"position": positions[shard.name]} for shard in a_pass.todo]  # longest first
-    most = min(len(items), gpus or cpus)
+    most = min(len(items), resources.gpus or resources.works)
     shards = ray.data.from_items(items, override_num_blocks=len(items))
     return shards.map_batches(
         ShardActor,
-        compute=ActorPoolStrategy(min_size=1, max_size=most),
+        compute=ActorPoolStrategy(min_size=1, max_size=most, initial_size=most),
         batch_size=1,
-        num_cpus=1,
-        num_gpus=1 if gpus else 0,
+        **resources.work(a_pass.targets[0].stage),
         fn_constructor_kwargs={
             "root": str(store.root),
             "targets": a_pass.targets,

@@ -12,6 +12,7 @@ import ray
 
 from orchestrator.cell import Cell
 from orchestrator.cluster.prepare import Prepare
+from orchestrator.cluster.resources import Resources
 from orchestrator.cluster.search import search
 from orchestrator.errors import UserError
 from orchestrator.execution import todo
@@ -49,11 +50,12 @@ def run(
     if not plan.cells:
         return
     with connected(address):
-        prepare = Prepare(store, plan.works, monitor)
+        resources = Resources.of_cluster()
+        prepare = Prepare(store, plan.works, monitor, resources)
         thread = threading.Thread(target=prepare.run, name="prepare", daemon=True)
         thread.start()
         try:
-            search(graph, store, plan.cells, prepare, monitor, on_cell)
+            search(graph, store, plan.cells, prepare, monitor, on_cell, resources)
         except KeyboardInterrupt:
             prepare.stop()  # what it has begun ends with this process
             raise

@@ -11,6 +11,7 @@ from pathlib import Path
 import ray
 
 from orchestrator.cluster.encoder_pass import run_pass
+from orchestrator.cluster.resources import Resources
 from orchestrator.execution import attempt, do_work
 from orchestrator.graph import Work
 from orchestrator.monitor import Monitor, ProgressFile, read_progress
@@ -30,7 +31,8 @@ class Prepare:
         error: what ended it before its time, if anything did; whoever runs it raises it.
     """
 
-    def __init__(self, store: Store, works: list[Work], monitor: Monitor):
+    def __init__(self, store: Store, works: list[Work], monitor: Monitor, resources: Resources):
+        self._resources = resources
         self._store = store
         self._works = {work.id: work for work in works}
         self._monitor = monitor
@@ -74,12 +76,13 @@ class Prepare:
         passes: dict[Future[str | None], Work] = {}
         with ThreadPoolExecutor(max_workers=4, thread_name_prefix="pass") as pool:
             while (waiting or tasks or passes) and not self._stopped.is_set():
-                for work in self._startable(waiting):
+                free = self._resources.works - len(tasks) - len(passes)
+                for work in self._startable(waiting, free):
                     self._monitor.start(work.name, "stage")
                     if work.is_pass:
-                        passes[pool.submit(run_pass, self._store, work, self._monitor)] = work
+                        passes[pool.submit(run_pass, self._store, work, self._monitor, self._resources)] = work
                     else:
-                        options = _build.options(name=work.name, **self._resources(work.stages[0]))
+                        options = _build.options(name=work.name, **self._resources.work(work.stages[0]))
                         tasks[options.remote(str(self._store.root), work)] = work
                 done, _ = ray.wait(list(tasks), timeout=POLL_SECONDS) if tasks else ([], [])
                 for ref in done:
@@ -92,16 +95,12 @@ class Prepare:
                     if found := read_progress(progress_path(self._store, work.id)):
                         self._monitor.update(work.name, *found)
 
-    def _resources(self, stage: Stage) -> dict[str, int]:
-        # Never more than trials leave: a task that asks for what they hold would wait for ever.
-        cluster = ray.cluster_resources()
-        cpus = max(1, min(stage.threads, int(cluster.get("CPU", 1)) - 1))
-        return {"num_cpus": cpus, "num_gpus": int(stage.gpu and cluster.get("GPU", 0) >= 1)}
-
-    def _startable(self, waiting: dict[str, Work]) -> list[Work]:
+    def _startable(self, waiting: dict[str, Work], most: int) -> list[Work]:
         """Takes out of `waiting` what can begin, without the stages of which an input failed."""
-        ready = []
+        ready: list[Work] = []
         for work in [work for work in waiting.values() if self._unfinished.isdisjoint(work.needs)]:
+            if len(ready) == most:
+                break
             del waiting[work.id]
             left = work.without(self._failed)
             self._settle([stage for stage in work.stages if left is None or stage not in left.stages], failed=True)

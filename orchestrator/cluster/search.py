@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import ray
 from ray import tune
 from ray.tune.search import Searcher
 
 from orchestrator.cell import Cell
 from orchestrator.cluster.prepare import Prepare, progress_path
+from orchestrator.cluster.resources import Resources
 from orchestrator.execution import attempt, do_cell
 from orchestrator.graph import Graph
 from orchestrator.monitor import Monitor, ProgressFile, read_progress
 from orchestrator.stages.scoring import Scoring
 from orchestrator.store import Store
-
-PREPARE_SLOTS = 1
-"""Slots that trials leave alone while shared stages are still being built. Tune keeps the resources of its actors between
-trials, so what trials never take is all that the stages can count on."""
 
 
 def search(
@@ -30,15 +25,16 @@ def search(
     prepare: Prepare,
     monitor: Monitor,
     on_cell: Callable[[Cell], None],
+    resources: Resources,
 ) -> None:
     """Runs a trial for every cell, as its stages become ready, and waits for all. FIFO: no cell is stopped early."""
-    slots = trial_slots()
-    ready = Ready(graph, store, cells, prepare, monitor, on_cell, slots)
+    slots = resources.trials
+    ready = Ready(graph, store, cells, prepare, monitor, on_cell, resources)
     trainable = tune.with_parameters(
         run_cell, root=str(store.root), scorings={cell.id: (cell, graph.scorings[cell]) for cell in cells}, slots=slots
     )
     tuner = tune.Tuner(
-        tune.with_resources(trainable, {"cpu": 1, "gpu": 1 if _gpus() else 0}),
+        tune.with_resources(trainable, resources.trial),
         tune_config=tune.TuneConfig(
             search_alg=ready,
             num_samples=-1,
@@ -55,11 +51,6 @@ def search(
         ),
     )
     tuner.fit()
-
-
-def trial_slots() -> int:
-    """How many cells can run at once."""
-    return max(1, _gpus() or int(ray.cluster_resources().get("CPU", 1)))
 
 
 def flat(cell: Cell) -> dict[str, Any]:
@@ -106,7 +97,7 @@ class Ready(OfThisLaunch, Searcher):
         prepare: Prepare,
         monitor: Monitor,
         on_cell: Callable[[Cell], None],
-        slots: int,
+        resources: Resources,
     ):
         super().__init__()
         self._scorings = graph.scorings
@@ -115,14 +106,12 @@ class Ready(OfThisLaunch, Searcher):
         self._prepare = prepare
         self._monitor = monitor
         self._on_cell = on_cell
-        self._slots = slots
+        self._resources = resources
         self._running: dict[str, Cell] = {}
-        self._lock = threading.Lock()
 
     def suggest(self, trial_id: str) -> Any:
         """The next cell's configuration, None while none is ready, or FINISHED."""
-        building = not self._prepare.is_done
-        if building and len(self._running) >= self._slots - PREPARE_SLOTS:
+        if not self._prepare.is_done and len(self._running) >= self._resources.trials_beside_works:
             return None
         for cell, stages in list(self._needs.items()):
             state = self._prepare.state(stages)
@@ -177,7 +166,3 @@ class ShowProgress(OfThisLaunch, tune.Callback):
         for cell in self._ready.running:
             if found := read_progress(progress_path(self._store, cell.id)):
                 self._monitor.update(cell.label, *found)
-
-
-def _gpus() -> int:
-    return int(ray.cluster_resources().get("GPU", 0))

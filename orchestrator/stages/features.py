@@ -14,6 +14,7 @@ class Features(Stage):
     """Files: `shard-*.safetensors` (id → fp16 `[T, D]`) and `index.parquet`."""
 
     name: ClassVar[str] = "features"
+    gpu: ClassVar[bool] = True
     resumable: ClassVar[bool] = True
 
     recordings: Stage

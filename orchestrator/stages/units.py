@@ -26,6 +26,7 @@ class Units(Stage):
     """Files: `shard-*.safetensors` (id → units `[N]`, id + RUNS → run lengths `[N]`), `index.parquet`, `statistics.json`."""
 
     name: ClassVar[str] = "units"
+    gpu: ClassVar[bool] = True
     resumable: ClassVar[bool] = True
 
     recordings: Stage

@@ -183,8 +183,8 @@ def _scene(voice: Voice, manner: Manner, plan: Preset, draw: random.Random) -> S
         wetness=draw.uniform(-18, -8),
         snr=draw.uniform(*plan.snr),
         colour=draw.uniform(0, 2),
-        before=draw.uniform(0.06, 0.12),
-        after=draw.uniform(0.08, 0.14),
+        before=draw.uniform(0.03, 0.08),
+        after=draw.uniform(0.05, 0.1),
         seed=draw.getrandbits(63),
     )
 

@@ -139,7 +139,7 @@ def cast(split: str, size: int, accents: tuple[str, ...], seed: int) -> tuple[Vo
         # Every round through the variants shifts the accents by one, so that they meet each other.
         accent = accents[(first + number + number // len(variants)) % len(accents)]
         variant = variants[number % len(variants)]
-        ways = draw.randint(165, 200), draw.randint(35, 65), draw.randint(40, 65), round(draw.uniform(*_SIZES), 2)
+        ways = draw.randint(185, 225), draw.randint(35, 65), draw.randint(40, 65), round(draw.uniform(*_SIZES), 2)
         voice = Voice(accent, variant, *ways)
         voices[voice.id] = voice
     return tuple(voices.values())
