@@ -48,16 +48,19 @@ class Cell:
 
     @property
     def label(self) -> str:
-        """A short name for progress lines: `asr discrete k250 bpe500 seed0`."""
+        """A short name for progress lines: `asr discrete apc layer1 k200 bpe400 seed0 4c3ab3`, the last of it its id's."""
         parts = [self.task + (f"-{self.variant}" if self.variant else ""), self.features]
         parts += [self.encoder or "", f"layer{self.layer}" if self.layer is not None else ""]
         parts += [f"every{self.downsample}" if self.downsample else "", f"k{self.codebook}" if self.codebook else ""]
-        parts += [f"bpe{self.bpe}" if self.bpe else "", f"seed{self.seed}"]
+        parts += [f"bpe{self.bpe}" if self.bpe else "", f"seed{self.seed}", self.id[:6]]
         return " ".join(part for part in parts if part)
 
 
 def matches(cell: Cell, only: dict[str, set[str]]) -> bool:
-    """Whether a cell has one of the wanted values in each coordinate of `only`, compared as text (`none` for None)."""
-    return all(
-        str("none" if getattr(cell, key) is None else getattr(cell, key)) in wanted for key, wanted in only.items()
-    )
+    """Whether a cell has one of the wanted values in each coordinate of `only`, as `as_text` writes them."""
+    return all(as_text(getattr(cell, key)) in wanted for key, wanted in only.items())
+
+
+def as_text(value: Any) -> str:
+    """A coordinate's value as the user writes it: `none` for None, `true`, `100`."""
+    return "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

@@ -6,13 +6,16 @@ import os
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
 from orchestrator.errors import UserError, suggest
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 app = typer.Typer(
     help="Which speech features should a speech LLM be fed? Runs the grid and shows the comparison matrix.",
@@ -92,6 +95,9 @@ def run(
         str | None,
         typer.Option(envvar="RAY_ADDRESS", help="Of a Ray cluster (`auto` finds it); by default this machine is used."),
     ] = None,
+    gpus: Annotated[
+        int, typer.Option(min=0, help="To which an autoscaling cluster may grow; those it has now count anyway.")
+    ] = 0,
     tracking_uri: Annotated[
         str | None,
         typer.Option(envvar="MLFLOW_TRACKING_URI", help="Where MLflow tracks; by default a SQLite file in the store."),
@@ -104,7 +110,15 @@ def run(
     with Monitor(err) as shown, shown.watch("corpora", kind="index") as watched:
         grid = Grid(space, store, _only(only), progress=watched)
         grid.index()
-    matrix = grid.run(local=local, address=None if local else address, monitor=Monitor(err), tracking_uri=tracking_uri)
+    for corpus in grid.graph.corpora.values():
+        _tell_quarantine(corpus.name, corpus.quarantine)
+    matrix = grid.run(
+        local=local,
+        address=None if local else address,
+        gpus=gpus,
+        monitor=Monitor(err),
+        tracking_uri=tracking_uri,
+    )
     out.print(matrix.table(_width()))
     counts = matrix.counts()
     if counts["ok"] < len(matrix.cells):
@@ -121,7 +135,7 @@ def matrix(
     """Shows the comparison matrix with the status of every cell, also while it runs."""
     from orchestrator.grid import Grid
 
-    found = Grid(space, store, _only(only)).matrix()
+    found = Grid(space, store, _only(only), read_audio=False).matrix()
     if format is Format.table:
         out.print(found.table(_width()))
     else:
@@ -204,6 +218,15 @@ def _only(given: list[str] | None) -> dict[str, list[str]]:
             raise UserError(f"--only wants coordinate=value, got '{entry}'; {suggest(key, Cell.__dataclass_fields__)}")
         wanted.setdefault(key, []).extend(values.split(","))
     return wanted
+
+
+def _tell_quarantine(name: str, quarantine: pd.DataFrame, most: int = 20) -> None:
+    if len(quarantine):
+        err.print(f"[yellow]corpus {name}: {len(quarantine)} recordings are left out of every split:[/]")
+        for row in quarantine.head(most).itertuples():
+            err.print(f"  {row.id} {row.reason}", highlight=False, markup=False)
+        if len(quarantine) > most:
+            err.print(f"  and {len(quarantine) - most} more, in the quarantine.parquet of its recordings in the store")
 
 
 def _width() -> int:

@@ -67,8 +67,9 @@ class Indexed:
                     f"corpus '{self.name}': expected fold '{fold}' among at least three; it has: {folds or 'none'}"
                 )
             dev = folds[(folds.index(fold) + 1) % len(folds)]
-            split = self.table["fold"].astype(str).map(lambda f: {fold: "test", dev: "dev"}.get(f, "train"))
-            self._splits[fold] = self.table.assign(split=split)
+            table = self.table[self.table["fold"].notna()]
+            split = table["fold"].astype(str).map(lambda f: {fold: "test", dev: "dev"}.get(f, "train"))
+            self._splits[fold] = table.assign(split=split)
         return self._splits[fold]
 
     def put(self, store: Store) -> None:

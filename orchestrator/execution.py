@@ -6,7 +6,7 @@ import dataclasses
 import gc
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,6 @@ from orchestrator.results import is_finished, note_finished
 from orchestrator.stage import Progress, Stage, silent
 from orchestrator.stages import encoder_pass
 from orchestrator.stages.scoring import Scoring
-from orchestrator.stages.training import Training
 from orchestrator.store import Store, discard
 
 
@@ -99,12 +98,13 @@ def attempt(store: Store, stages: Iterable[Stage], action: Callable[[], None]) -
         action()
     except Exception as error:
         reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}".strip()
-        log = log_file(store, stages[0])
-        log.parent.mkdir(parents=True, exist_ok=True)
-        log.write_text(traceback.format_exc(), "utf-8")
-        for stage in stages:
-            if not store.has(stage):
-                store.fail(stage, reason, str(log))
+        with suppress(OSError):  # on a full disk there is no place for a record either; the reason is still told
+            log = log_file(store, stages[0])
+            log.parent.mkdir(parents=True, exist_ok=True)
+            log.write_text(traceback.format_exc(), "utf-8")
+            for stage in stages:
+                if not store.has(stage):
+                    store.fail(stage, reason, str(log))
         return reason
     finally:
         gc.collect()
@@ -118,7 +118,7 @@ def log_file(store: Store, stage: Stage) -> Path:
 
 @contextmanager
 def threads(stage: Stage) -> Iterator[None]:
-    """The stated number of threads of a stage, and seeded, deterministic libraries, whoever runs it and where."""
+    """The stated number of threads of a stage in torch and in BLAS, whoever runs it and where: sums depend on it."""
     import torch
 
     before = torch.get_num_threads()
@@ -128,8 +128,3 @@ def threads(stage: Stage) -> Iterator[None]:
             yield
     finally:
         torch.set_num_threads(before)
-
-
-def is_own(stage: Stage) -> bool:
-    """Whether a stage belongs to one cell alone."""
-    return isinstance(stage, (Training, Scoring))

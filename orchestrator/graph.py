@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -52,7 +52,7 @@ class Work:
         if self.is_pass and len(self.stages) > 1:
             first = self.stages[0]
             return f"encoder pass {first.recordings.readable}-{first.encoder.name} ({len(self.stages)} outputs)"
-        return f"{self.stages[0].name} {self.stages[0].readable}"
+        return f"{self.stages[0].name} {self.stages[0].readable} {self.stages[0].identity[:6]}"
 
     def without(self, failed: Collection[str]) -> Work | None:
         """What is left of it when the stages of these identities failed: an encoder pass fills the others none the less."""
@@ -115,29 +115,44 @@ class Graph:
         return stage in self.leaves or type(stage).build is Stage.build
 
 
-def resolve(space: Space, store: Store, progress: Progress = silent, only_cached: bool = False) -> Graph:
+def resolve(
+    space: Space,
+    store: Store,
+    progress: Progress = silent,
+    only_cached: bool = False,
+    cells: Sequence[Cell] | None = None,
+) -> Graph:
     """Indexes the corpora that the cells use and makes every cell's stages.
 
     Args:
+        cells: of the space; all by default. What only others need is not looked at.
         only_cached: reads no audio and no checkpoint that isn't known yet; for `plan`.
 
     Raises:
         UserError: lists everything that keeps cells from being made.
     """
-    return _Resolver(space, store, progress, only_cached).graph()
+    return _Resolver(space, store, progress, only_cached, space.cells() if cells is None else cells).graph()
+
+
+@dataclass(frozen=True)
+class _TaskNotes:
+    """What is said about a corpus for one task: all of it, what training sees, and the labels of a classification."""
+
+    all: Annotations
+    taught: Annotations
+    labels: tuple[str, ...]
 
 
 class _Resolver:
-    def __init__(self, space: Space, store: Store, progress: Progress, only_cached: bool):
+    def __init__(self, space: Space, store: Store, progress: Progress, only_cached: bool, cells: Sequence[Cell]):
         self._space = space
-        cells = space.cells()
         names = {name for cell in cells for name in (cell.corpus, cell.codebook_corpus) if name}
         self._cells = cells
         self._corpora = {
             name: corpora.index(name, space.corpora[name], store, progress, only_cached) for name in sorted(names)
         }
         self._leaves: dict[Stage, Callable[[Path], None]] = {}
-        self._annotations: dict[tuple[str, str, str | None], tuple[Annotations, tuple[str, ...]]] = {}
+        self._annotations: dict[tuple[str, str, str | None], _TaskNotes] = {}
         self._selections: dict[tuple[str, str | None], Selection] = {}
         self._encoders: dict[tuple[str, str, str | None], EncoderSpec] = {}
         self._decoders: dict[str, DecoderSpec] = {}
@@ -147,33 +162,34 @@ class _Resolver:
         scorings: dict[Cell, Scoring] = {}
         for cell in self._cells:
             try:
-                scorings[cell] = Scoring(training=self._training(cell))
+                scorings[cell] = self._scoring(cell)
             except UserError as error:
                 problems[str(error)] = None
         if problems:
             raise UserError(f"{self._space.name} can't be run as it is:\n" + "\n".join(f"  {p}" for p in problems))
         return Graph(self._space, scorings, self._corpora, self._leaves)
 
-    def _training(self, cell: Cell) -> Training:
+    def _scoring(self, cell: Cell) -> Scoring:
         task = TASKS[cell.task]
-        annotations, labels = self._annotate(cell)
-        return Training(
+        notes_of = self._annotate(cell)
+        training = Training(
             task=TaskSpec(
                 name=task.name,
                 version=task.version,
                 variant=cell.variant,
                 instruction=task.instruction_for(cell.variant),
-                labels=labels,
+                labels=notes_of.labels,
             ),
-            annotations=annotations,
+            annotations=notes_of.taught,
             speech=self._speech(cell),
             decoder=self._decoder(cell.decoder),
             recipe=self._space.recipes.get(cell.recipe) or Recipe(),
             seed=cell.seed,
-            label=f"{cell.label} {cell.id}",
+            label=cell.label,
         )
+        return Scoring(training=training, annotations=notes_of.all)
 
-    def _annotate(self, cell: Cell) -> tuple[Annotations, tuple[str, ...]]:
+    def _annotate(self, cell: Cell) -> _TaskNotes:
         task = TASKS[cell.task]
         column = task.column_for(cell.variant)
         key = (cell.corpus, column, cell.fold)
@@ -190,10 +206,14 @@ class _Resolver:
             if lacking := [s for s in ("train", "dev", "test") if not any(split.startswith(s) for split in splits)]:
                 where = f"task '{cell.task}' on corpus '{cell.corpus}'"
                 raise UserError(f"{where}: no utterance of the split {' and '.join(lacking)} has '{column}'")
+            # What a training sees has an identity of its own: a mended test transcript scores again, and trains nothing.
+            seen = table[table["split"].isin(("train", "dev"))].assign(speaker=None)
+            taught, taught_rows = notes.annotations(cell.corpus, column, seen)
             self._leaves[stage] = lambda folder: notes.write_annotations(folder, rows)
+            self._leaves[taught] = lambda folder: notes.write_annotations(folder, taught_rows)
             targets = rows.loc[rows["split"] == "train", "target"]
             labels = tuple(sorted(set(targets))) if task.kind == "classification" else ()
-            self._annotations[key] = stage, labels
+            self._annotations[key] = _TaskNotes(stage, taught, labels)
         return self._annotations[key]
 
     def _select(self, corpus: str, fold: str | None) -> Selection:

@@ -10,8 +10,6 @@ frame = grid.matrix().frame()
 from __future__ import annotations
 
 import os
-import time
-import uuid
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +17,7 @@ from typing import Any
 
 from orchestrator import graph as graphs
 from orchestrator import results, space
-from orchestrator.cell import Cell, matches
+from orchestrator.cell import Cell, as_text, matches
 from orchestrator.errors import UserError, suggest
 from orchestrator.execution import todo
 from orchestrator.graph import Graph
@@ -42,6 +40,7 @@ class Grid:
         store: the state folder; artifacts, the MLflow database and logs lie there.
         only: coordinate → wanted values (as text), to run and show a part of the cells.
         progress: told of the indexing of corpora.
+        read_audio: whether audio that nobody has indexed yet is read; without it, its cells are shown as missing.
 
     Raises:
         UserError: the space has problems, or the store can't be used.
@@ -53,17 +52,19 @@ class Grid:
         store: str | Path | None = None,
         only: Mapping[str, Iterable[str]] | None = None,
         progress: Progress = silent,
+        read_audio: bool = True,
     ):
         self.space = name if isinstance(name, Space) else space.load(name)
-        self._only = {key: set(map(str, values)) for key, values in (only or {}).items()}
+        self._only = {key: set(map(as_text, values)) for key, values in (only or {}).items()}
         self.cells = self._selected()
         self.store = Store(store or os.environ.get("TOKENGRID_STORE") or DEFAULT_STORE)
         self._progress = progress
+        self._read_audio = read_audio
 
     @cached_property
     def graph(self) -> Graph:
         """The graph of stages; the first access indexes the corpora."""
-        return graphs.resolve(self.space, self.store, self._progress)
+        return graphs.resolve(self.space, self.store, self._progress, not self._read_audio, self.cells)
 
     def index(self) -> None:
         """Indexes the corpora now: reads, hashes and checks audio that has not been seen before."""
@@ -71,13 +72,14 @@ class Grid:
 
     def plan(self) -> Plan:
         """What a launch would build and what it would cost, without reading any audio."""
-        known = graphs.resolve(self.space, self.store, only_cached=True)
+        known = graphs.resolve(self.space, self.store, only_cached=True, cells=self.cells)
         return make_plan(known, self.store, self.cells)
 
     def run(
         self,
         local: bool = False,
         address: str | None = None,
+        gpus: int = 0,
         monitor: Monitor | None = None,
         tracking_uri: str | None = None,
         track: bool = True,
@@ -87,28 +89,25 @@ class Grid:
         Args:
             local: one after the other in this process, without Ray.
             address: of a Ray cluster; None starts one on this machine.
+            gpus: to which an autoscaling cluster may grow; those that it has now are counted anyway.
             monitor: shows the progress; None for lines in a log on standard error.
             tracking_uri: where MLflow tracks; None for MLFLOW_TRACKING_URI, else SQLite in the store.
             track: whether MLflow is written at all.
         """
-        from orchestrator.tracking import Tracker
+        from orchestrator.journal import Journal
 
         self.index()
-        tracker = Tracker(tracking_uri, self.store.root, self.space.name) if track else None
-        if tracker:
-            # A launch has a name of its own: two at the same time never share a parent run.
-            launch = f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:4]}"
-            tracker.start(launch, {"space": self.space.name, "cells": len(self.cells), "local": local})
-        done = False
         monitor = monitor or Monitor()
+        journal = Journal(tracking_uri, self.graph, self.store, self.cells, monitor, local) if track else None
+        done = False
         try:
             with monitor:
-                self._launch(local, address, monitor, self._logger(tracker))
+                self._launch(local, address, gpus, monitor, journal.log if journal else lambda cell: None)
             done = True
         finally:
             matrix = self.matrix()
-            if tracker:
-                tracker.finish(matrix, interrupted=not done)
+            if journal:
+                journal.finish(matrix, interrupted=not done)
         return matrix
 
     def matrix(self) -> Matrix:
@@ -138,7 +137,9 @@ class Grid:
 
         return {"cell": tune.grid_search([cell.id for cell in self.cells])}
 
-    def _launch(self, local: bool, address: str | None, monitor: Monitor, on_cell: Callable[[Cell], None]) -> None:
+    def _launch(
+        self, local: bool, address: str | None, gpus: int, monitor: Monitor, on_cell: Callable[[Cell], None]
+    ) -> None:
         if local:
             from orchestrator import local as here
 
@@ -149,25 +150,18 @@ class Grid:
             environment.prepare(address)
             from orchestrator.cluster import launch
 
-            launch.run(self.graph, self.store, self.cells, monitor, on_cell, address)
-
-    def _logger(self, tracker: Any) -> Callable[[Cell], None]:
-        def log(cell: Cell) -> None:
-            if tracker:
-                record = results.record(self.graph, self.store, cell)
-                curve = results.curve(self.graph, self.store, cell) if record["status"] == "ok" else ()
-                tracker.log_cell(record, curve, identity=record["identity"])
-
-        return log
+            launch.run(self.graph, self.store, self.cells, monitor, on_cell, address, gpus)
 
     def _selected(self) -> list[Cell]:
         cells = self.space.cells()
         for key in self._only:
             if key not in Cell.__dataclass_fields__:
                 raise UserError(f"cells have no coordinate '{key}'; {suggest(key, Cell.__dataclass_fields__)}")
+            there = {as_text(getattr(cell, key)) for cell in cells}
+            for value in sorted(self._only[key] - there):
+                raise UserError(f"no cell of {self.space.name} has {key}={value}; {suggest(value, there)}")
         found = [cell for cell in cells if matches(cell, self._only)]
         if not found:
-            asked = " ".join(f"{key}={','.join(sorted(values))}" for key, values in self._only.items())
-            values = {key: sorted({str(getattr(c, key)) for c in cells}) for key in self._only}
-            raise UserError(f"no cell of {self.space.name} has {asked}; its cells have {values}")
+            asked = " and ".join(f"{key}={','.join(sorted(values))}" for key, values in self._only.items())
+            raise UserError(f"no cell of {self.space.name} has {asked} together")
         return found

@@ -13,6 +13,8 @@ from orchestrator.stages.scoring import Scoring
 from orchestrator.store import Store
 from tasks import TASKS
 
+STALE = "there is a result for these coordinates, but of another or older configuration; run again"
+
 COST = (
     "train_seconds", "steps", "epochs", "tokens", "trials_at_once", "tokens_per_second_of_audio", "bits_per_second",
 )  # fmt: skip
@@ -35,10 +37,12 @@ def record(graph: Graph, store: Store, cell: Cell) -> dict[str, Any]:
             return base | {"status": "ok"} | _scores(scoring, store)
         except CorruptArtifact as error:
             return base | {"reason": str(error)}
+    if not graph.corpora[cell.corpus].is_known:
+        return base | {"reason": "the corpus has not been indexed yet"}
     if failure := _failure(graph, store, cell):
         return base | {"status": "failed", **failure}
     if finished_identities(store, cell) - {scoring.identity}:
-        return base | {"status": "stale", "reason": "there is a result of an older configuration only; run again"}
+        return base | {"status": "stale", "reason": STALE}
     return base
 
 

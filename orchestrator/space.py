@@ -156,7 +156,7 @@ class Space(Model):
             under `common`.
     """
 
-    name: str
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*$")]
     question: str = ""
     corpora: dict[str, Any]
     encoders: dict[str, Any] = {}
@@ -266,7 +266,7 @@ def _definitions(
         place = f"{section}.{name}"
         if not isinstance(entry, dict) or key not in entry:
             problems.append(f"{place}: expected a mapping with '{key}' ({suggest(name, kinds)})")
-        elif entry[key] not in kinds:
+        elif not isinstance(entry[key], str) or entry[key] not in kinds:
             problems.append(f"{place}.{key}: unknown {key} '{entry[key]}'; {suggest(entry[key], kinds)}")
         else:
             model = kinds[entry[key]]
@@ -283,14 +283,26 @@ def _definitions(
 
 def _anchored(entry: dict[str, Any], folder: Path | None) -> dict[str, Any]:
     """Relative paths of a definition start from the folder of the space's file."""
-    return {
-        key: str(folder / Path(value).expanduser()) if folder and key in PATHS and isinstance(value, str) else value
-        for key, value in entry.items()
-    }
+    anchored = dict(entry)
+    for key, value in entry.items():
+        if folder and key in PATHS and isinstance(value, str):
+            anchored[key] = str(folder / Path(value).expanduser())
+        elif key == "checkpoint":
+            anchored[key] = _local_checkpoint(value, folder)
+    return anchored
 
 
 PATHS = ("path", "root")
-"""Keys of definitions that hold paths of files. (A `checkpoint` may be a hub id: it is left as it is.)"""
+"""Keys of definitions that hold paths of files."""
+
+
+def _local_checkpoint(value: Any, folder: Path | None) -> Any:
+    """A checkpoint that is a folder, by its absolute path: workers don't share this working directory."""
+    if isinstance(value, str):
+        for base in filter(None, (folder, Path.cwd())):
+            if (found := base / Path(value).expanduser()).is_dir():
+                return str(found.absolute())
+    return value
 
 
 def _messages(error: ValidationError, place: str, model: type[BaseModel], content: Any) -> Iterator[str]:

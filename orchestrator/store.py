@@ -197,6 +197,8 @@ class Store:
         return self.root / "store" / stage.name / f"{stage.identity}.partial"
 
     def _finish(self, stage: Stage, partial: Path, meter: provenance.Meter) -> None:
+        for left in partial.glob("*artifact.json*"):  # of a build that was killed between writing it and renaming
+            left.unlink()
         files = {
             path.relative_to(partial).as_posix(): {"bytes": path.stat().st_size, "xxh3": checksum(path)}
             for path in sorted(partial.rglob("*"))

@@ -93,7 +93,7 @@ def test_a_second_run_computes_nothing_and_tracks_nothing_twice(mine):
     [
         ("recordings", 60),
         pytest.param("pretraining", 2, marks=pytest.mark.slow),
-        ("encoder pass", 1),
+        pytest.param("encoder pass", 1, marks=pytest.mark.slow),
         ("keyword continuous", 2.9),
         pytest.param("intent discrete", 1, marks=pytest.mark.slow),
     ],
@@ -117,6 +117,7 @@ def test_a_killed_run_goes_on_to_the_same_matrix(finished, spoken_only, tmp_path
     assert leftovers(root) == []
 
 
+@pytest.mark.slow
 def test_two_launches_at_the_same_time_share_the_work(finished, spoken_only, tmp_path):
     notes = [tmp_path / "one.json", tmp_path / "two.json"]
     launches = [process(launch_and_note, tiny(), spoken_only, note) for note in notes]

@@ -37,7 +37,9 @@ from orchestrator.stages.training import TaskSpec, Training
 from orchestrator.stages.units import Units
 
 RECORDINGS = Recordings(content="c0ffee", corpus="mine")
-SYNTHESISED = SynthesisedRecordings(preset="smoke", corpus_seed=0, generator=1, engine="espeak-ng 1.52")
+SYNTHESISED = SynthesisedRecordings(
+    preset="smoke", corpus_seed=0, content="5poken", generator=1, engine="espeak-ng 1.52"
+)
 SELECTION = Selection(content="5e1ec7", corpus="mine")
 NOTES = Annotations(column="text", content="7ab1e", corpus="mine")
 PRETRAINING = Pretraining(recordings=SYNTHESISED, selection=SELECTION)
@@ -74,7 +76,7 @@ STAGES: list[Stage] = [
     training(ContinuousSpeech(features=FEATURES, sample=SAMPLE, downsample=2)),
     training(DiscreteSpeech(units=UNITS, dedup=True)),
     training(DiscreteSpeech(units=UNITS, dedup=True, bpe=BPE), HfSpec(checkpoint="there/qwen", content="def")),
-    Scoring(training=training(NoSpeech())),
+    Scoring(training=training(NoSpeech()), annotations=NOTES),
 ]
 """One of every class, and of every kind of part. A new stage class needs a line here."""
 

@@ -172,7 +172,8 @@ def test_what_is_hidden_in_training_is_speech_and_answers_read_back_never_the_pr
     around = len(model.text.prefix), len(model.text.suffix)
     shares = []
     for utterance in utterances * 20:
-        hidden = hide(utterance, model.text, np.random.default_rng(len(shares)), speech=0.3, answer=0.5)
+        chances = np.random.default_rng([len(shares), 1]), np.random.default_rng([len(shares), 2])
+        hidden = hide(utterance, model.text, chances, (0.3, 0.5))
         answer_at = around[0] + utterance.positions + around[1]
         assert not hidden[: around[0]].any() and not hidden[answer_at - around[1] : answer_at].any()
         shares.append((hidden[around[0] : answer_at - around[1]].mean(), hidden[answer_at:].mean()))
@@ -267,3 +268,20 @@ def test_a_tiny_decoder_learns_to_classify_what_it_hears(kind: str):
 
 def _first_words(count: int, seed: int, kind: str) -> list[Example]:
     return [replace(e, target=e.target.split()[0]) for e in examples(count, seed, kind, words=1)]
+
+
+def test_the_hidden_answers_are_the_same_however_long_the_speech_is():
+    model = make()
+    masks = []
+    for frames in (5, 50):
+        speech = np.zeros((frames, model.speech.dimension), np.float32)
+        [utterance] = prepare(
+            [Example(id="a", speech=speech, target="open the door")],
+            model.speech,
+            model.text,
+            model.longest,
+            answered=True,
+        )
+        chances = np.random.default_rng([0, 1]), np.random.default_rng([0, 2])
+        masks.append(hide(utterance, model.text, chances, (0.3, 0.5))[-len(utterance.answer) + 1 :])
+    assert np.array_equal(*masks)

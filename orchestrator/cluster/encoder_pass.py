@@ -18,8 +18,8 @@ from orchestrator.stages.recordings import read_recordings
 from orchestrator.stages.shards import cut
 from orchestrator.store import Artifact, Store
 
-STARVED_SECONDS = 600
-"""A pipeline without resources hangs silently; after this long it fails instead."""
+STARVED_SECONDS = 24 * 3600
+"""A pipeline may wait long for a GPU that another one uses, or for a large shard on a processor; not for ever."""
 
 
 def run_pass(store: Store, work: Work, monitor: Monitor, resources: Resources) -> str | None:

@@ -30,11 +30,13 @@ def run(
     monitor: Monitor,
     on_cell: Callable[[Cell], None] = lambda cell: None,
     address: str | None = None,
+    gpus: int = 0,
 ) -> None:
     """Builds what the cells share and runs the cells, on a cluster or on one of this process' own.
 
     Args:
         on_cell: called on the driver, one call at a time, with every cell once its state is final.
+        gpus: to which an autoscaling cluster may grow.
         address: of a running cluster (`auto`, `host:port`, `ray://…`); None starts one on this machine.
 
     Raises:
@@ -50,7 +52,7 @@ def run(
     if not plan.cells:
         return
     with connected(address):
-        resources = Resources.of_cluster()
+        resources = Resources.of_cluster(gpus)
         prepare = Prepare(store, plan.works, monitor, resources)
         thread = threading.Thread(target=prepare.run, name="prepare", daemon=True)
         thread.start()

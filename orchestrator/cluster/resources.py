@@ -28,10 +28,10 @@ class Resources:
     gpus: int
 
     @classmethod
-    def of_cluster(cls) -> Resources:
-        """What the connected cluster has now."""
+    def of_cluster(cls, gpus: int = 0) -> Resources:
+        """What the connected cluster has now, or the GPUs to which it may grow: asking for them is what makes it grow."""
         total = ray.cluster_resources()
-        return cls(int(total.get("CPU", 1)), int(total.get("GPU", 0)))
+        return cls(int(total.get("CPU", 1)), max(gpus, int(total.get("GPU", 0))))
 
     @property
     def trials(self) -> int:
@@ -53,7 +53,8 @@ class Resources:
     @property
     def trial(self) -> dict[str, float]:
         """What a trial asks Tune for."""
-        return {"cpu": 1, "gpu": 1 if self.gpus else 0}
+        # A little less than a processor: the idle trials of several launches must not take all from everybody's stages.
+        return {"cpu": 1 - NEXT_TO_NOTHING, "gpu": 1 if self.gpus else 0}
 
     def work(self, stage: Stage) -> dict[str, float]:
         """What a task that builds a stage asks Ray for."""

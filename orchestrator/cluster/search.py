@@ -47,6 +47,8 @@ def search(
             name=graph.space.name,
             storage_path=str(store.root / "tune"),
             verbose=0,
+            # A trial's process may die with its spot instance: once more, from its checkpoint.
+            failure_config=tune.FailureConfig(max_failures=1),
             callbacks=[ShowProgress(store, monitor, ready)],
         ),
     )

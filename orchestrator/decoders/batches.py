@@ -210,7 +210,12 @@ def micro_batches(lengths: Sequence[int], tokens: int) -> list[list[int]]:
     return groups[::-1]
 
 
-def hide(utterance: Utterance, text: Text, chance: np.random.Generator, speech: float, answer: float) -> np.ndarray:
+def hide(
+    utterance: Utterance,
+    text: Text,
+    chances: tuple[np.random.Generator, np.random.Generator],
+    shares: tuple[float, float],
+) -> np.ndarray:
     """`[length]` bool: positions that read zeros in training, a share of the speech (in spans) and of the answer.
 
     Hidden speech has to be heard from what is around it; without some of the words before, the next one has to be heard
@@ -218,9 +223,10 @@ def hide(utterance: Utterance, text: Text, chance: np.random.Generator, speech: 
     """
     hidden = np.zeros(utterance.length, bool)
     before, after = len(text.prefix), len(text.suffix)
-    starts = chance.random(utterance.positions) < 1 - (1 - speech) ** (1 / SPAN)
+    (for_speech, for_answer), (speech, answer) = chances, shares
+    starts = for_speech.random(utterance.positions) < 1 - (1 - speech) ** (1 / SPAN)
     for offset in range(min(SPAN, utterance.positions)):
         hidden[before + offset : before + utterance.positions] |= starts[: utterance.positions - offset]
     answer_at = before + utterance.positions + after
-    hidden[answer_at:] = chance.random(utterance.length - answer_at) < answer
+    hidden[answer_at:] = for_answer.random(utterance.length - answer_at) < answer
     return hidden

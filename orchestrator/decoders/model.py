@@ -38,7 +38,7 @@ class Adapter(nn.Module):
     def forward(self, frames: Tensor) -> Tensor:
         """Frames `[S · n, D]` to rows `[S, H]`."""
         x = (frames - self.mean) * self.scale
-        return self.linear(x.view(-1, self.n * x.shape[-1]))
+        return self.linear(x.view(-1, self.n * x.shape[-1]).to(self.linear.weight.dtype))
 
 
 class SpeechLM(nn.Module):

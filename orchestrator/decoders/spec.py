@@ -116,7 +116,7 @@ class DecoderConfig(BaseModel, ABC):
         """The decoder's identity-bearing configuration. Raises UserError where a checkpoint can't be found."""
 
 
-@checked_dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+@checked_dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
 class Recipe:
     """How a decoder is trained; the same for both arms. The learning rate is constant after warm-up.
 

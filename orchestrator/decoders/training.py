@@ -172,7 +172,10 @@ class _Training:
         chosen = self._chosen(state.step)
         hidden = None
         if recipe.speech_mask or recipe.answer_mask:
-            hidden = [hide(u, self.model.text, chance, recipe.speech_mask, recipe.answer_mask) for u in chosen]
+            # A generator of its own for the answers: the length of the speech, another in each arm, must not move it.
+            second = np.random.default_rng([self.seed, state.step, 2])
+            shares = recipe.speech_mask, recipe.answer_mask
+            hidden = [hide(u, self.model.text, (chance, second), shares) for u in chosen]
         answers = sum(len(u.answer) for u in chosen)
         self.model.train()
         total = 0.0

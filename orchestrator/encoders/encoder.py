@@ -158,7 +158,7 @@ def exactly() -> Iterator[None]:
 class EncoderConfig(BaseModel, ABC):
     """An encoder as a search space writes it. Every field has the default of the built-in name."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     @abstractmethod
     def spec(self, recordings: Stage, selection: Stage) -> EncoderSpec:

@@ -113,6 +113,7 @@ class Layout:
 def lay_out(space: str, cells: Sequence[Mapping[str, Any]]) -> Layout:
     """Arranges the cell records of a space. Rows keep the order of the space; `none` and the baseline come last."""
     cells = _own_codebooks(cells)
+    cells, by_column = _without_told_by_column(cells)
     columns = _columns(cells)
     rows = _rows(cells)
     places: dict[tuple[str, tuple[Any, ...]], list[Mapping[str, Any]]] = {}
@@ -139,7 +140,7 @@ def lay_out(space: str, cells: Sequence[Mapping[str, Any]]) -> Layout:
         rows=everything,
         entries=grid,
         floors=floors,
-        caption=_caption(cells),
+        caption=" · ".join([_caption(cells), *by_column]),
         costs=costs,
         cost_caption=cost_caption,
         legend=_legend(grid, everything, cells),
@@ -152,6 +153,26 @@ def _own_codebooks(cells: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, 
     if all(cell["codebook_corpus"] in (None, cell["corpus"]) for cell in cells):
         return [{**cell, "codebook_corpus": None} for cell in cells]
     return cells
+
+
+def _without_told_by_column(
+    cells: Sequence[Mapping[str, Any]],
+) -> tuple[Sequence[Mapping[str, Any]], list[str]]:
+    """Takes out the coordinates that a column fixes for all its rows, such as a recipe for each task.
+
+    They would only tear rows apart. Returns the cells without them, and a sentence for the caption about each.
+    """
+    said = []
+    for name in ("decoder", "recipe", "init"):
+        columns: dict[tuple[Any, ...], set[Any]] = {}
+        for cell in cells:
+            columns.setdefault(_column_key(cell), set()).add(cell[name])
+        values = dict.fromkeys(next(iter(found)) for found in columns.values())
+        if len(values) > 1 and all(len(found) == 1 for found in columns.values()):
+            tasks = {v: dict.fromkeys(key[0] for key, found in columns.items() if v in found) for v in values}
+            said.append(f"{name} " + ", ".join(f"{show(v)} ({', '.join(names)})" for v, names in tasks.items()))
+            cells = [{**cell, name: None} for cell in cells]
+    return cells, said
 
 
 def _column_key(cell: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -1,7 +1,7 @@
 """The encoder pass: one way through the recordings fills features of several layers and units of several codebooks.
 
-It is an executor, not a stage: `run_shard` is a plain function over one shard, (encoder, shard, what is wanted) → shard
-files. `cluster/` maps it over the shards with Ray Data; here they are looped over.
+It is an executor, not a stage: `ShardWorker.run` is a plain function over one shard, (encoder, shard, what is wanted) →
+shard files. `cluster/` maps it over the shards with Ray Data; here they are looped over.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from orchestrator.device import available
-from orchestrator.encoders import Encoder, EncoderSpec
+from orchestrator.encoders import Encoder
 from orchestrator.errors import StageError
 from orchestrator.stage import Build, Progress, Stage, silent
 from orchestrator.stages.codebook import Assigner, read_centroids
@@ -208,8 +208,3 @@ def _loop(worker: ShardWorker, shards: Sequence[Shard], progress: Progress) -> N
 
 def _layers(stages: Sequence[Filled]) -> list[int]:
     return sorted({stage.layer for stage in stages})
-
-
-def encoder_of(stages: Sequence[Filled]) -> EncoderSpec:
-    """The encoder that the stages of a pass share."""
-    return stages[0].encoder

@@ -51,9 +51,11 @@ class Sample(Stage):
             at.progress(done, len(drawn), "utterances")
         if not kept:
             raise StageError(f"none of the {len(drawn)} training recordings gives a frame of {self.encoder.name}")
-        every = np.concatenate([kept[name] for name in sorted(kept)])
-        mean = every.mean(0, dtype=np.float64)
-        deviation = np.sqrt(np.square(every.astype(np.float32) - mean).mean(0, dtype=np.float64))
+        mean = sum(kept[name].sum(0, dtype=np.float64) for name in sorted(kept)) / sum(map(len, kept.values()))
+        # Utterance by utterance: all frames at once in float64 would take four times the memory of the frames.
+        squares = sum(np.square(kept[name] - mean).sum(0) for name in sorted(kept))
+        every = np.concatenate([kept.pop(name) for name in sorted(kept)])
+        deviation = np.sqrt(squares / len(every))
         chosen = np.random.default_rng(self.sample_seed).permutation(len(every))[: self.frames]
         save_file(
             {"frames": every[chosen], "mean": mean.astype(np.float32), "std": deviation.astype(np.float32)},

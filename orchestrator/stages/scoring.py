@@ -12,7 +12,7 @@ import pandas as pd
 from orchestrator import device
 from orchestrator.decoders import answer, load
 from orchestrator.stage import Build, Stage
-from orchestrator.stages.annotations import read_annotations
+from orchestrator.stages.annotations import Annotations, read_annotations
 from orchestrator.stages.speech import unreadable
 from orchestrator.stages.training import Training, examples
 from tasks import TASKS
@@ -28,6 +28,7 @@ class Scoring(Stage):
     name: ClassVar[str] = "scoring"
 
     training: Training
+    annotations: Annotations
     longest_answer: float = 1.5
     """Longest answer in tokens that is decoded, as a multiple of the longest target in training."""
 
@@ -38,7 +39,7 @@ class Scoring(Stage):
     def build(self, at: Build) -> None:
         training, trained = self.training, at.open(self.training)
         task = TASKS[training.task.name]
-        table = read_annotations(at.open(training.annotations))
+        table = read_annotations(at.open(self.annotations))
         trained_targets = table.loc[table["split"] == "train", "target"].tolist()
         broken = unreadable(training.speech, at.open)
         model = load(trained.folder / "model", file=trained.file, device=device.available())
