@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from orchestrator.errors import UserError, suggest
+from orchestrator.store import DEFAULT_STORE, local_path
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,7 +36,6 @@ OnlyOption = Annotated[
         "--only", help="A part of the cells: task=asr, features=discrete, codebook=100,200 … May be repeated."
     ),
 ]
-DEFAULT_STORE = ".tokengrid"
 INTERRUPTED = 130
 
 
@@ -148,7 +147,7 @@ def ui(
     port: Annotated[int, typer.Option(help="On 127.0.0.1.")] = 5000,
 ) -> None:
     """Opens the MLflow UI of the store on 127.0.0.1."""
-    database = Path(store).expanduser().absolute() / "mlflow.db"
+    database = local_path(store) / "mlflow.db"
     if not database.exists():
         raise UserError(
             f"there is nothing to show yet: {database} doesn't exist. Run a space first: tokengrid run demo"

@@ -26,10 +26,7 @@ from orchestrator.monitor import Monitor
 from orchestrator.plan import Plan, make_plan
 from orchestrator.space import Space
 from orchestrator.stage import Progress, silent
-from orchestrator.store import Store
-
-DEFAULT_STORE = ".tokengrid"
-"""The state folder, unless `store` or the environment's TOKENGRID_STORE names another."""
+from orchestrator.store import DEFAULT_STORE, Store
 
 
 class Grid:

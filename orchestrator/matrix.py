@@ -10,10 +10,11 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.cell import Cell
 from orchestrator.report import tables
 from orchestrator.report.layout import Layout, lay_out
 
@@ -21,10 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from rich.console import Group
 
-COORDINATES: tuple[str, ...] = (
-    *("task", "variant", "corpus", "fold", "encoder", "layer", "features", "downsample"),
-    *("codebook", "codebook_corpus", "codebook_seed", "dedup", "bpe", "decoder", "recipe", "init", "seed"),
-)
+COORDINATES: tuple[str, ...] = tuple(field.name for field in fields(Cell))
 """What makes a cell: its id is the hash of these."""
 
 KEYS: tuple[str, ...] = (

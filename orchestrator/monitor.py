@@ -164,21 +164,19 @@ class Monitor:
     def _bars(self) -> Group:
         with self._lock:
             running = list(self._running.values())
-            summary = ", ".join(
+            summary = [
                 f"{kind}s {self._ended[kind]}/{self._totals[kind]}"
                 + (f" ({self._bad[kind]} failed)" if self._bad[kind] else "")
                 for kind in ("stage", "cell")
                 if self._totals[kind]
-            )
+            ]
+        summary.append(f"{clock(time.monotonic() - self._since)} so far{self._outlook('cell')}")
         table = Table.grid(padding=(0, 1))
         for watched in running:
             share = watched.done if watched.total else None
             bar = ProgressBar(total=watched.total or None, completed=share or 0, width=24, pulse=not watched.total)
             table.add_row(Text(watched.name), bar, Text(watched.describe(), style="cyan"))
-        return Group(
-            table,
-            Text(f"{summary}, {clock(time.monotonic() - self._since)} so far{self._outlook('cell')}", style="bold"),
-        )
+        return Group(table, Text(", ".join(summary), style="bold"))
 
 
 class ProgressFile:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
+from typing import Any
 
 from rich.console import Group
 from rich.table import Table
@@ -122,7 +123,7 @@ def make_plan(graph: Graph, store: Store, cells: Sequence[Cell]) -> Plan:
     for name in ROUGH_SECONDS:
         if needed[name]:
             missing = [s for s in stages if s.name == name and s.identity in build]
-            each, measured = _measured(store, name)
+            each, measured = _measured(store, missing)
             sizes = [_bytes(stage, seconds) for stage in missing]
             known = None if any(size is None for size in sizes) else sum(size or 0 for size in sizes)
             lines.append(Line(name, needed[name], needed[name] - len(missing), each * len(missing), measured, known))
@@ -141,10 +142,27 @@ def _own(scoring: Scoring) -> tuple[Training, Scoring]:
     return scoring.training, scoring
 
 
-def _measured(store: Store, name: str) -> tuple[float, bool]:
-    """Seconds of a stage of this name: the median of those in the store, else rough."""
-    found = [json.loads(p.read_text("utf-8"))["seconds"] for p in (store.root / "store" / name).glob("*/artifact.json")]
+def _measured(store: Store, stages: Sequence[Stage]) -> tuple[float, bool]:
+    """Seconds of such a stage: the median of those in the store with the same encoder or decoder, else rough."""
+    if not stages:
+        return 0.0, True
+    name = stages[0].name
+    alike = [_scale(stage.config) for stage in stages]
+    found = []
+    for path in (store.root / "store" / name).glob("*/artifact.json"):
+        try:
+            manifest = json.loads(path.read_text("utf-8"))
+        except (OSError, ValueError):
+            continue  # torn: it will be made again
+        if _scale(manifest["config"]) in alike:
+            found.append(manifest["seconds"])
     return (median(found), True) if found else (ROUGH_SECONDS[name], False)
+
+
+def _scale(config: dict[str, Any]) -> dict[str, Any]:
+    """What of a configuration decides how long it takes, roughly."""
+    keys = ("recordings", "encoder", "decoder", "recipe", "preset", "hidden", "layers")
+    return {key: config[key] for key in keys if key in config}
 
 
 def _bytes(stage: Stage, seconds: dict[str, float]) -> float | None:

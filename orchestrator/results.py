@@ -9,16 +9,12 @@ from typing import Any
 from orchestrator.cell import Cell
 from orchestrator.errors import CorruptArtifact
 from orchestrator.graph import Graph
+from orchestrator.matrix import COST
 from orchestrator.stages.scoring import Scoring
 from orchestrator.store import Store
 from tasks import TASKS
 
 STALE = "there is a result for these coordinates, but of another or older configuration; run again"
-
-COST = (
-    "train_seconds", "steps", "epochs", "tokens", "trials_at_once", "tokens_per_second_of_audio", "bits_per_second",
-)  # fmt: skip
-"""The contract's keys of a cell's cost; what training records beyond them is passed on as well."""
 
 
 def records(graph: Graph, store: Store, cells: Iterable[Cell] | None = None) -> list[dict[str, Any]]:

@@ -27,6 +27,8 @@ from orchestrator.errors import CorruptArtifact, MissingArtifact, StageError, Us
 from orchestrator.lease import Lease
 from orchestrator.stage import Build, Progress, Stage, silent
 
+DEFAULT_STORE = ".tokengrid"
+"""The state folder, unless `--store` or the environment's TOKENGRID_STORE names another."""
 FORMAT = 1
 """The layout of a store. A store of another format is refused, never misread."""
 
@@ -95,7 +97,7 @@ class Store:
     """
 
     def __init__(self, root: Path | str):
-        self.root = _local(root)
+        self.root = local_path(root)
         self._open: dict[str, Artifact] = {}
         marker = self.root / "store" / "FORMAT"
         try:
@@ -301,7 +303,8 @@ def _manifest(folder: Path) -> dict[str, Any] | None:
         return None
 
 
-def _local(root: Path | str) -> Path:
+def local_path(root: Path | str) -> Path:
+    """The absolute path of a state folder that the user named. Raises UserError for what is no folder."""
     text = str(root)
     if text.startswith("file://"):
         text = text.removeprefix("file://")
