@@ -327,7 +327,7 @@ def test_colours_run_from_guessing_to_the_best_of_the_column():
 def test_a_recipe_for_each_task_never_tears_the_rows_of_the_demo_apart():
     from orchestrator.space import load
 
-    absent = {key: None for key in ("reason", "stopped", "dev", "metrics", "baseline", "cost")}
+    absent = dict.fromkeys(("reason", "stopped", "dev", "metrics", "baseline", "cost"))
     cells = [
         {"cell": cell.id, **cell.coordinates, "status": "missing", "primary": "accuracy", "results": [], **absent}
         for cell in load("demo").cells()
