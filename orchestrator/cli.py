@@ -17,6 +17,8 @@ from orchestrator.store import DEFAULT_STORE, local_path
 if TYPE_CHECKING:
     import pandas as pd
 
+    from orchestrator.matrix import Matrix
+
 app = typer.Typer(
     help="Which speech features should a speech LLM be fed? Runs the grid and shows the comparison matrix.",
     no_args_is_help=True,
@@ -118,7 +120,7 @@ def run(
         monitor=Monitor(err),
         tracking_uri=tracking_uri,
     )
-    out.print(matrix.table(_width()))
+    _show(matrix)
     counts = matrix.counts()
     if counts["ok"] < len(matrix.cells):
         raise typer.Exit(1)
@@ -136,7 +138,7 @@ def matrix(
 
     found = Grid(space, store, _only(only), read_audio=False).matrix()
     if format is Format.table:
-        out.print(found.table(_width()))
+        _show(found)
     else:
         print({"csv": found.to_csv, "json": found.to_json, "md": found.to_markdown}[format.value](), end="")
 
@@ -228,8 +230,10 @@ def _tell_quarantine(name: str, quarantine: pd.DataFrame, most: int = 20) -> Non
             err.print(f"  and {len(quarantine) - most} more, in the quarantine.parquet of its recordings in the store")
 
 
-def _width() -> int:
-    return max(out.width, 100) if not out.is_terminal else out.width
+def _show(matrix: Matrix) -> None:
+    # A file or a pipe has no width of its own: wide enough for the demo's six tasks.
+    console = out if out.is_terminal else Console(width=max(out.width, 110))
+    console.print(matrix.table(console.width))
 
 
 if __name__ == "__main__":

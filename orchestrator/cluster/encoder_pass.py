@@ -45,18 +45,21 @@ def _pipeline(store: Store, a_pass: Pass, resources: Resources) -> Any:
     context.execution_no_progress_timeout_s = STARVED_SECONDS
     positions = {shard.name: position for position, shard in enumerate(a_pass.shards)}
     items = [{"position": positions[shard.name]} for shard in a_pass.todo]  # longest first
+    root, targets, stored = str(store.root), a_pass.targets, a_pass.stored  # not the pass: its shards are many
     most = min(len(items), resources.gpus or resources.works)
+
+    class OfThisPass(ShardActor):
+        """Without arguments: those of an actor would go to the object store, where a restart may not find them."""
+
+        def __init__(self) -> None:
+            super().__init__(root, targets, stored)
+
     shards = ray.data.from_items(items, override_num_blocks=len(items))
     return shards.map_batches(
-        ShardActor,
+        OfThisPass,
         compute=ActorPoolStrategy(min_size=1, max_size=most, initial_size=most),
         batch_size=1,
-        **resources.work(a_pass.targets[0].stage),
-        fn_constructor_kwargs={
-            "root": str(store.root),
-            "targets": a_pass.targets,
-            "stored": a_pass.stored,
-        },
+        **resources.work(targets[0].stage),
     ).iter_rows()
 
 
