@@ -130,9 +130,9 @@ class Grid:
 
     def param_space(self) -> dict[str, Any]:
         """A Tune parameter space with one value a cell: `tune.Tuner(grid.trainable(), param_space=grid.param_space())`."""
-        from ray import tune
+        from orchestrator.cluster.search import param_space
 
-        return {"cell": tune.grid_search([cell.id for cell in self.cells])}
+        return param_space(self.cells)
 
     def _launch(
         self, local: bool, address: str | None, gpus: int, monitor: Monitor, on_cell: Callable[[Cell], None]

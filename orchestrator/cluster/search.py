@@ -60,6 +60,11 @@ def flat(cell: Cell) -> dict[str, Any]:
     return {"cell": cell.id, **{key: "" if value is None else value for key, value in cell.coordinates.items()}}
 
 
+def param_space(cells: Sequence[Cell]) -> dict[str, Any]:
+    """A Tune parameter space with one value a cell, for those who launch a search of their own."""
+    return {"cell": tune.grid_search([cell.id for cell in cells])}
+
+
 def run_cell(config: dict[str, Any], root: str, scorings: dict[str, tuple[Cell, Scoring]], slots: int = 1) -> None:
     """The trainable: trains and scores the cell that `config["cell"]` names, and reports its metrics.
 
