@@ -26,8 +26,9 @@ def run(
     graph.put_leaves(store)
     plan = todo(graph, store, cells)
     monitor.begin(works=len(plan.works), cells=len(plan.cells), finished=plan.finished)
+    unfinished = set(plan.cells)
     for cell in cells:
-        if cell not in set(plan.cells):
+        if cell not in unfinished:
             on_cell(cell)
     failed = prepare(store, plan, monitor)
     for cell in plan.cells:

@@ -7,7 +7,7 @@ utterance, and the transformer, with a mask, per batch.
 
 from __future__ import annotations
 
-import pickle
+import pickle  # for the name of its error alone: weights are read with weights_only
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
@@ -22,7 +23,7 @@ COLUMNS = ("id", "audio", "start", "seconds", "speaker", "split", "fold", *ANNOT
 """The columns of every corpus' table."""
 
 
-class Corpus(BaseModel):
+class Corpus(BaseModel, ABC):
     """Where utterances come from, and which of them are used.
 
     Attributes:
@@ -44,6 +45,7 @@ class Corpus(BaseModel):
             raise ValueError(f"min_seconds ({self.min_seconds:g}) should be below max_seconds ({self.max_seconds:g})")
         return self
 
+    @abstractmethod
     def table(self) -> pd.DataFrame:
         """One row an utterance, without opening any audio.
 
@@ -55,7 +57,6 @@ class Corpus(BaseModel):
         Raises:
             UserError: the corpus can't be used; the message says everything that is wrong.
         """
-        raise NotImplementedError
 
 
 def frame(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
