@@ -101,6 +101,11 @@ class Grid:
             with monitor:
                 self._launch(local, address, gpus, monitor, journal.log if journal else lambda cell: None)
             done = True
+        except UserError:  # the launch itself can't be made: no cluster answers, say
+            if journal:
+                journal.withdraw()
+                journal = None
+            raise
         finally:
             matrix = self.matrix()
             if journal:

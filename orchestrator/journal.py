@@ -47,6 +47,10 @@ class Journal:
                 self.log(cell)
         self._attempt(lambda: self._tracker.finish(matrix, interrupted))
 
+    def withdraw(self) -> None:
+        """Takes the launch back: it could not begin, so there is nothing to look at."""
+        self._attempt(self._tracker.withdraw)
+
     def _write(self, cell: Cell) -> None:
         record = results.record(self._graph, self._store, cell)
         curve = results.curve(self._graph, self._store, cell) if record["status"] == "ok" else ()

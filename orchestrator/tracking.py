@@ -90,6 +90,12 @@ class Tracker:
         self.parent = run.info.run_id
         return self.parent
 
+    def withdraw(self) -> None:
+        """Deletes the parent run of a launch that could not begin."""
+        if self.parent is not None:
+            self._client.delete_run(self.parent)
+            self.parent = None
+
     def log_cell(
         self,
         record: Mapping[str, Any],

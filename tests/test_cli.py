@@ -232,10 +232,15 @@ def test_a_store_that_cannot_be_written_is_refused(tokengrid, tmp_path, command)
     assert (code, out) == (2, "") and "s3://bucket/store" in err
 
 
-def test_a_cluster_that_is_not_there_is_the_user_s_to_mend(tokengrid, half):
-    space, root = half
+def test_a_cluster_that_is_not_there_is_the_user_s_to_mend(tokengrid, half, tmp_path):
+    from mlflow import MlflowClient
+
+    space, root = half[0], Path(shutil.copytree(half[1], tmp_path / "state"))
     code, _, err = tokengrid("run", space, "--store", root, "--address", "127.0.0.1:1")
     assert code == 2 and "no Ray cluster answers at '127.0.0.1:1'" in err and "--local" in err
+    client = MlflowClient(tracking_uri=f"sqlite:///{root / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("tiny").experiment_id
+    assert not client.search_runs([experiment]), "a launch that never began should leave no run to look at"
 
 
 def speakers(folder: Path, **changes: dict[int, str]) -> Path:
