@@ -72,7 +72,7 @@ def ls(what: Annotated[What | None, typer.Argument(help="One kind only.")] = Non
 @app.command()
 def validate(space: SpaceName) -> None:
     """Checks a search space and names every error at once, with its place and the nearest valid name."""
-    from orchestrator.space import load
+    from orchestrator.space_file import load
 
     loaded = load(space)
     out.print(f"[green]{loaded.name} is valid[/]: {len(loaded.cells())} cells")

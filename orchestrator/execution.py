@@ -17,7 +17,7 @@ from orchestrator.errors import UserError
 from orchestrator.graph import Graph, Work
 from orchestrator.results import is_finished, note_finished
 from orchestrator.stage import Progress, Stage, silent
-from orchestrator.stages import encoder_pass
+from orchestrator.stages import encoder_pass, sample
 from orchestrator.stages.scoring import Scoring
 from orchestrator.store import Store, discard
 
@@ -58,8 +58,11 @@ def todo(graph: Graph, store: Store, cells: Sequence[Cell], verify: bool = True)
     for cell in unfinished:
         visit(graph.scorings[cell])
         visit(graph.scorings[cell].training)  # it may be gone though the scoring is there
+    for cell in cells:
+        if cell in graph.analyses:
+            visit(graph.analyses[cell])
     works = []
-    for work in graph.shared(unfinished):
+    for work in graph.shared(cells):
         if stages := tuple(stage for stage in work.stages if stage.identity in missing):
             works.append(dataclasses.replace(work, stages=stages))
     kept = {work.id for work in works}
@@ -72,6 +75,8 @@ def do_work(store: Store, work: Work, progress: Progress = silent) -> None:
     with threads(work.stages[0]):
         if work.is_pass:
             encoder_pass.run_locally(store, work.stages, progress)
+        elif work.is_sample:
+            sample.fill_together(store, work.stages, progress)
         else:
             store.build(work.stages[0], progress)
 

@@ -12,7 +12,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator import space
+from orchestrator import space_file as space
 from orchestrator.cell import Cell, matches
 from orchestrator.errors import UserError
 from tasks import TASKS
