@@ -37,9 +37,15 @@ class Todo:
     finished: int
 
 
-def todo(graph: Graph, store: Store, cells: Sequence[Cell], verify: bool = True) -> Todo:
-    """Compares the graph with the store. Artifacts that will be read are verified; a bad one counts as absent."""
-    unfinished = [cell for cell in cells if not is_finished(store, graph.scorings[cell])]
+def todo(
+    graph: Graph, store: Store, cells: Sequence[Cell], verify: bool = True, analyses_only: bool = False
+) -> Todo:
+    """Compares the graph with the store. Artifacts that will be read are verified; a bad one counts as absent.
+
+    Args:
+        analyses_only: only what analyses need; no cell is to be trained.
+    """
+    unfinished = [cell for cell in cells if not (analyses_only or is_finished(store, graph.scorings[cell]))]
     missing: set[str] = set()
     checked: set[str] = set()
 

@@ -23,7 +23,7 @@ from orchestrator.stages.annotations import Annotations, Selection
 from orchestrator.stages.bpe import Bpe
 from orchestrator.stages.codebook import Codebook
 from orchestrator.stages.features import Features
-from orchestrator.stages.sample import Sample
+from orchestrator.stages.sample import Sample, together
 from orchestrator.stages.scoring import Scoring
 from orchestrator.stages.speech import CentroidsSpeech, ContinuousSpeech, DiscreteSpeech, NoSpeech, Speech
 from orchestrator.stages.training import TaskSpec, Training
@@ -101,10 +101,10 @@ class Graph:
         wanted = self.cells if cells is None else list(cells)
         roots = [self.scorings[cell] for cell in wanted] + [self.analyses[c] for c in wanted if c in self.analyses]
         stages = [s for s in walk(*roots) if not self._is_own(s) and not self._is_leaf(s)]
-        together: dict[tuple[str, ...], list[Stage]] = {}
+        alike: dict[tuple[str, ...], list[Stage]] = {}
         for stage in stages:
-            together.setdefault(_together(stage), []).append(stage)
-        groups: dict[str, tuple[Stage, ...]] = {s.identity: tuple(together[_together(s)]) for s in stages}
+            alike.setdefault(_together(stage), []).append(stage)
+        groups: dict[str, tuple[Stage, ...]] = {s.identity: tuple(alike[_together(s)]) for s in stages}
         works: dict[str, Work] = {}
         for stage in stages:
             group = groups[stage.identity]
@@ -204,7 +204,7 @@ class _Resolver:
             except UserError as error:
                 problems[str(error)] = None
             else:
-                if cell.features in ("continuous", "discrete", "centroids"):
+                if cell.features != "none" and cell.layer != WEIGHTED:  # a sum that is not learned yet has no frames
                     training = scorings[cell].training
                     analyses[cell] = Analysis(speech=training.speech, annotations=scorings[cell].annotations)
         self._check(problems)
@@ -340,7 +340,7 @@ def _together(stage: Stage) -> tuple[str, ...]:
         # The identities of features of the same recordings and encoder differ by the layer alone.
         return "pass", dataclasses.replace(_features_of(stage), layer=0).identity
     if isinstance(stage, Sample):
-        return "sample", dataclasses.replace(stage, layer=0).identity
+        return "sample", together(stage)
     return (stage.identity,)
 
 

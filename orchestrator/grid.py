@@ -119,6 +119,15 @@ class Grid:
         about = self.space.reference
         return Matrix(self.space.name, found, about.described if about else None)
 
+    def analyse(self, monitor: Monitor | None = None) -> Matrix:
+        """Builds here what the analysis of tokens and frames needs, trains no decoder, and returns the matrix with it."""
+        from orchestrator import local
+
+        self.graph.put_leaves(self.store)
+        with monitor or Monitor() as shown:
+            local.prepare(self.store, todo(self.graph, self.store, self.cells, analyses_only=True), shown)
+        return self.matrix()
+
     def trainable(self) -> Callable[[dict[str, Any]], None]:
         """A Tune trainable; it trains the cell whose id is `config["cell"]`. Its shared stages must be there."""
         from functools import partial

@@ -16,4 +16,16 @@ ENCODERS: dict[str, type[EncoderConfig]] = {
 PRESETS: dict[str, EncoderConfig] = {name: HfConfig(checkpoint=name) for name in CHECKPOINTS}
 """Known checkpoints, which a grid can name without a definition."""
 
-__all__ = ["ENCODERS", "PRESETS", "Encoder", "EncoderConfig", "EncoderSpec"]
+
+
+def names() -> list[str]:
+    """What a grid can name without a definition."""
+    return [*(kind for kind in ENCODERS if kind != "hf"), *PRESETS]
+
+
+def config(name: str) -> EncoderConfig:
+    """The encoder of one of these names."""
+    return PRESETS[name] if name in PRESETS else ENCODERS[name]()
+
+
+__all__ = ["ENCODERS", "PRESETS", "Encoder", "EncoderConfig", "EncoderSpec", "config", "names"]
