@@ -77,9 +77,7 @@ class Cell:
         if self.init is None:
             return None
         init = Init.parse(self.init)
-        return dataclasses.replace(
-            self, task=init.task, variant=variant, recipe=init.recipe or self.recipe, init=None
-        )
+        return dataclasses.replace(self, task=init.task, variant=variant, recipe=init.recipe or self.recipe, init=None)
 
     @property
     def label(self) -> str:

@@ -19,6 +19,7 @@ from orchestrator.results import is_finished, note_finished
 from orchestrator.stage import Progress, Stage, silent
 from orchestrator.stages import encoder_pass, sample
 from orchestrator.stages.scoring import Scoring
+from orchestrator.stages.training import Training
 from orchestrator.store import Store, discard
 
 
@@ -37,9 +38,7 @@ class Todo:
     finished: int
 
 
-def todo(
-    graph: Graph, store: Store, cells: Sequence[Cell], verify: bool = True, analyses_only: bool = False
-) -> Todo:
+def todo(graph: Graph, store: Store, cells: Sequence[Cell], verify: bool = True, analyses_only: bool = False) -> Todo:
     """Compares the graph with the store. Artifacts that will be read are verified; a bad one counts as absent.
 
     Args:
@@ -76,15 +75,18 @@ def todo(
     return Todo(works, unfinished, len(cells) - len(unfinished))
 
 
-def do_work(store: Store, work: Work, progress: Progress = silent) -> None:
-    """Builds shared stages."""
+def do_work(store: Store, work: Work, progress: Progress = silent, at_once: int = 1) -> None:
+    """Builds shared stages, of which `at_once` may share the machine."""
     with threads(work.stages[0]):
         if work.is_pass:
             encoder_pass.run_locally(store, work.stages, progress)
         elif work.is_sample:
             sample.fill_together(store, work.stages, progress)
         else:
-            store.build(work.stages[0], progress)
+            (stage,) = work.stages
+            if isinstance(stage, Training):  # another cell starts from it
+                stage = dataclasses.replace(stage, trials_at_once=at_once)
+            store.build(stage, progress)
 
 
 def do_cell(store: Store, cell: Cell, scoring: Scoring, trials_at_once: int = 1, progress: Progress = silent) -> None:

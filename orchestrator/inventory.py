@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.table import Table
 
-from orchestrator import decoders, encoders, space_file
+from orchestrator import space_file
 from orchestrator.decoders import DECODERS
 from orchestrator.encoders import ENCODERS
 from orchestrator.errors import UserError

@@ -191,15 +191,12 @@ class SampleSettings(Model):
     seed: Seed = 0
 
 
-def _members(value: Any) -> Any:
-    return members(value)
-
-
 def _template(text: str) -> str:
     try:
-        return check_template(text)
+        check_template(text)
     except UserError as error:
         raise _wrong(str(error)) from error
+    return text
 
 
 class Space(Model):
@@ -226,7 +223,7 @@ class Space(Model):
     corpora: dict[str, Any]
     encoders: dict[str, Any] = {}
     decoders: dict[str, Any] = {}
-    recipes: dict[str, Annotated[tuple[Recipe, ...], BeforeValidator(_members)]] = {}
+    recipes: dict[str, Annotated[tuple[Recipe, ...], BeforeValidator(members), AfterValidator(_not_empty)]] = {}
     prompts: dict[Annotated[str, _known("task")], Axis[Annotated[str, AfterValidator(_template)]]] = {}
     sample: SampleSettings = SampleSettings()
     trials_at_once: PositiveInt | None = None

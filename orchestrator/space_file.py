@@ -259,5 +259,3 @@ def _models_in(annotation: Any) -> Iterator[type]:
         yield annotation
     for part in get_args(annotation):
         yield from _models_in(part)
-
-

@@ -17,8 +17,8 @@ class Translation(Task):
     """A task whose prompts may name the `{language}` of their variant, and whose BLEU is tokenised for it."""
 
     def templates_for(self, variant: str | None = None, given: Sequence[str] = ()) -> tuple[str, ...]:
-        language = LANGUAGES[str(variant)]
-        return tuple(text.replace("{language}", language) for text in super().templates_for(variant, given))
+        templates = super().templates_for(variant, given)
+        return tuple(text.replace("{language}", LANGUAGES[str(variant)]) for text in templates)
 
     def _tokenizer(self, variant: str | None) -> str:
         return TOKENIZERS.get(str(variant), super()._tokenizer(variant))

@@ -17,7 +17,6 @@ PRESETS: dict[str, EncoderConfig] = {name: HfConfig(checkpoint=name) for name in
 """Known checkpoints, which a grid can name without a definition."""
 
 
-
 def names() -> list[str]:
     """What a grid can name without a definition."""
     return [*(kind for kind in ENCODERS if kind != "hf"), *PRESETS]

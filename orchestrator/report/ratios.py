@@ -40,13 +40,17 @@ def training_ratios(cells: Sequence[Mapping[str, Any]]) -> list[str]:
             continue
         shares = []
         for cost, word in PARTS.items():
-            ratios = [d["cost"][cost] / c["cost"][cost] for d, c in converged if d["cost"].get(cost) and c["cost"].get(cost)]
+            ratios = [
+                d["cost"][cost] / c["cost"][cost] for d, c in converged if d["cost"].get(cost) and c["cost"].get(cost)
+            ]
             if ratios:
                 shares.append(f"{word} {statistics.geometric_mean(ratios):.0%}")
         together = sorted({cell["cost"]["trials_at_once"] for pair in converged for cell in pair})
         shared = "measured alone" if together == [1] else f"trials at once: {', '.join(map(str, together))}"
         more = f"; {left_out} left out, not converged" if left_out else ""
-        lines.append(f"{name} ÷ continuous, to convergence: {', '.join(shares)} ({len(converged)} pairs, {shared}{more})")
+        lines.append(
+            f"{name} ÷ continuous, to convergence: {', '.join(shares)} ({len(converged)} pairs, {shared}{more})"
+        )
     return lines
 
 

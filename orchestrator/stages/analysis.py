@@ -99,7 +99,9 @@ def analyse(speech: Speech, at: Build, rows: pd.DataFrame) -> dict[str, Any]:
 @analyse.register
 def _continuous(speech: ContinuousSpeech, at: Build, rows: pd.DataFrame) -> dict[str, Any]:
     if len(speech.features) > 1:
-        raise StageError("a weighted sum of layers has frames only once its weights are trained: nothing to analyse before")
+        raise StageError(
+            "a weighted sum of layers has frames only once its weights are trained: nothing to analyse before"
+        )
     (features,), (sample,) = speech.features, speech.samples
     return continuous(at, rows, features, features.encoder.dimension_of(features.layer), speech.downsample) | {
         "spectrum": spectrum_of_frames(at, sample)

@@ -80,7 +80,9 @@ class SideBySide(LazyArray):
 
     def __post_init__(self) -> None:
         if len({layer.shape[0] for layer in self.layers}) != 1:
-            raise StageError(f"the layers have different numbers of frames: {[layer.shape[0] for layer in self.layers]}")
+            raise StageError(
+                f"the layers have different numbers of frames: {[layer.shape[0] for layer in self.layers]}"
+            )
 
     @property
     def shape(self) -> tuple[int, int]:
