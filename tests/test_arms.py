@@ -12,7 +12,6 @@ import pytest
 from conftest import Speech, quiet
 from grid_material import Log, content
 from safetensors.numpy import load_file
-from search_spaces.tiny_models import make_encoder
 
 from orchestrator import space_file
 from orchestrator.execution import todo
@@ -23,6 +22,7 @@ from orchestrator.stages.codebook import read_centroids
 from orchestrator.stages.sample import Sample
 from orchestrator.stages.training import Training
 from orchestrator.store import Store
+from search_spaces.tiny_models import make_encoder
 
 CONTINUOUS = {"kind": "continuous", "downsample": 4}
 CENTROIDS = {"kind": "centroids", "codebook": 12, "downsample": 4, "dedup": [False, True]}
