@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+
+from orchestrator import evenness
 
 FIRST_CODE_POINT = 0xF0000
 """Units become characters of a private Unicode plane: contiguous, without normalisation, never a letter or a blank."""
@@ -31,43 +33,68 @@ def from_text(text: str) -> np.ndarray:
     return np.fromiter((ord(c) - FIRST_CODE_POINT for c in text), np.int64, len(text))
 
 
-def entropy(counts: np.ndarray) -> float:
-    """Entropy of the empirical distribution, in bits a token."""
-    p = counts[counts > 0] / max(counts.sum(), 1)
-    return float(max(-(p * np.log2(p)).sum(), 0.0))
-
-
 def statistics(sequences: Iterable[Sequence[int] | np.ndarray], vocabulary: int, seconds: float) -> dict[str, Any]:
-    """Statistics of the tokens of a set of utterances.
+    """Statistics of the tokens of a set of utterances: `summary` of their counts.
 
     Args:
         sequences: token ids below `vocabulary`.
         vocabulary: size of the table, used or not.
         seconds: of audio, all utterances together.
-
-    Returns:
-        tokens, tokens_per_second, used, dead, utilisation (used / V), entropy (bits), normalised_entropy (H / log2 V,
-        by V and not by the used codes, so that a collapsed codebook scores low), bits_per_second (measured:
-        N · log2 V / seconds), entropy_rate (N · H / seconds), rarest_fifth_share (of the occurrences that fall on the
-        rarest 20 % of the used types).
     """
     counts = np.zeros(vocabulary, np.int64)
     for sequence in sequences:
         counts += np.bincount(np.asarray(sequence, np.int64), minlength=vocabulary)
-    total, used, bits = int(counts.sum()), int((counts > 0).sum()), entropy(counts)
-    sorted_counts = np.sort(counts[counts > 0])
-    rarest = int(sorted_counts[: math.ceil(0.2 * used)].sum()) if used else 0
+    return summary(counts, seconds)
+
+
+def summary(counts: np.ndarray, seconds: float) -> dict[str, Any]:
+    """What the counts `[V]` of all token types, used or not, say about `seconds` of audio.
+
+    Returns:
+        vocabulary (V), tokens, seconds, tokens_per_second, used, dead, utilisation (used / V), entropy (bits),
+        normalised_entropy (H / log2 V, by V and not by the used codes, so that a collapsed codebook scores low),
+        effective_types (2^H), bits_per_second (measured: N · log2 V / seconds), entropy_rate (N · H / seconds),
+        rarest_fifth_share (of the occurrences that fall on the rarest 20 % of the used types; a type that the border
+        cuts counts in part).
+    """
+    vocabulary, total, used = len(counts), int(counts.sum()), counts[counts > 0]
+    bits = evenness.entropy(counts)
     return {
         "vocabulary": vocabulary,
         "tokens": total,
         "seconds": round(seconds, 3),
-        "tokens_per_second": total / seconds,
-        "used": used,
-        "dead": vocabulary - used,
-        "utilisation": used / vocabulary,
+        "tokens_per_second": _rate(total, seconds),
+        "used": len(used),
+        "dead": vocabulary - len(used),
+        "utilisation": len(used) / vocabulary,
         "entropy": bits,
-        "normalised_entropy": bits / math.log2(vocabulary) if vocabulary > 1 else 0.0,
-        "bits_per_second": total * math.log2(vocabulary) / seconds,
-        "entropy_rate": total * bits / seconds,
-        "rarest_fifth_share": rarest / total if total else 0.0,
+        "normalised_entropy": evenness.normalised_entropy(counts),
+        "effective_types": evenness.effective_number(counts),
+        "bits_per_second": _rate(total * math.log2(vocabulary), seconds),
+        "entropy_rate": _rate(total * bits, seconds),
+        "rarest_fifth_share": float(evenness.lorenz(used, evenness.FIFTH)),
     }
+
+
+def seen_less(train: np.ndarray, tests: Mapping[str, np.ndarray], fewer_than: int) -> dict[str, Any]:
+    """How much rests on tokens seen fewer than `fewer_than` times in training.
+
+    Args:
+        train: counts `[V]` in training.
+        tests: counts `[V]` in each test set.
+
+    Returns:
+        fewer_than, types (share of the V types), occurrences (test set → share of its tokens; None where it has none).
+    """
+    rare = train < fewer_than
+    return {
+        "fewer_than": fewer_than,
+        "types": float(rare.mean()),
+        "occurrences": {
+            name: float(counts[rare].sum() / counts.sum()) if counts.any() else None for name, counts in tests.items()
+        },
+    }
+
+
+def _rate(amount: float, seconds: float) -> float:
+    return amount / seconds if seconds > 0 else 0.0

@@ -46,6 +46,17 @@ PRESETS: dict[str, DecoderConfig] = {
 }
 """Decoders that a search space may name without a definition. Those of Llama need their licence to be accepted."""
 
+
+def names() -> list[str]:
+    """What a grid can name without a definition."""
+    return [*(kind for kind in DECODERS if kind != "hf"), *PRESETS]
+
+
+def config(name: str) -> DecoderConfig:
+    """The decoder of one of these names."""
+    return PRESETS[name] if name in PRESETS else DECODERS[name]()
+
+
 _LATER = {
     "answer": "decoding",
     "SpeechLM": "model",
@@ -73,7 +84,9 @@ __all__ = [
     "TrainingResult",
     "answer",
     "check_template",
+    "config",
     "load",
+    "names",
     "save",
     "train",
 ]

@@ -42,6 +42,7 @@ class Training(Stage):
     """
 
     name: ClassVar[str] = "training"
+    gpu: ClassVar[bool] = True
     resumable: ClassVar[bool] = True
 
     task: TaskSpec
