@@ -140,8 +140,14 @@ class SpeechLM(nn.Module):
         return self
 
     def _keep_memory_low(self) -> None:
-        if self.decoder.gradient_checkpointing:
-            self.lm.gradient_checkpointing_enable({"use_reentrant": False})
+        if not self.decoder.gradient_checkpointing:
+            return
+        if not self.lm.supports_gradient_checkpointing:
+            raise StageError(
+                f"the decoder '{self.decoder.name}' ({type(self.lm).__name__}) can't compute its activations again: set "
+                "gradient_checkpointing: false"
+            )
+        self.lm.activation_checkpointing_enable({"use_reentrant": False})
 
     @property
     def device(self) -> torch.device:
