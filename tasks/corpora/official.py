@@ -141,8 +141,8 @@ def check_folder(title: str, folder: Path, landmarks: Collection[str]) -> None:
         hint = suggest(folder.name, there) if there else f"there is no folder {folder.parent} either"
         came = "a file" if folder.exists() else "not there"
         raise UserError(f"{title}: expected the folder {folder}, which is {came}: {hint}")
-    below = [child for child in _folders(folder)]
-    below += [grandchild for child in below for grandchild in _folders(child)]
+    children = _folders(folder)
+    below = [*children, *(grandchild for child in children for grandchild in _folders(child))]
     meant = [one for one in (*folder.parents[:3], *below) if _has(one, landmarks)]
     if meant:
         where = "above" if meant[0] in folder.parents else "below"
@@ -173,6 +173,6 @@ def _has(folder: Path, landmarks: Collection[str]) -> bool:
 def _folders(folder: Path) -> list[Path]:
     try:
         with os.scandir(folder) as entries:
-            return [Path(entry.path) for entry in islice((e for e in entries if e.is_dir()), LOOKED_AT)]
+            return sorted(Path(entry.path) for entry in islice((e for e in entries if e.is_dir()), LOOKED_AT))
     except OSError:
         return []
