@@ -1,10 +1,12 @@
 """The readers of corpora, by name. To add one: write `tasks/corpora/<name>.py`, and name its class here."""
 
 from tasks.corpora.corpus import ANNOTATIONS, LABELS, Corpus
+from tasks.corpora.librispeech import LibriSpeechCorpus
 from tasks.corpora.manifest import ManifestCorpus
 from tasks.corpora.synthetic_reader import SyntheticCorpus
 
 READERS: dict[str, type[Corpus]] = {
+    "librispeech": LibriSpeechCorpus,
     "manifest": ManifestCorpus,
     "synthetic": SyntheticCorpus,
 }
