@@ -88,7 +88,7 @@ def token_distribution(matrix: Matrix) -> Figure:
 
     Tasks whose curves coincide (several on one corpus) share a row; so do configurations that share a curve.
     """
-    groups = _groups([cell for cell in matrix.cells if cell.get("analysis")])
+    groups = _groups(matrix.cells)
     curves = [curve for panels in groups.values() for panel in panels for curve in panel]
     styles = _styles(curves)
     width = 0.2 + sum(across + GAP for *_, across in PANELS)
@@ -127,7 +127,8 @@ def token_distribution(matrix: Matrix) -> Figure:
 
 def _groups(cells: Sequence[Mapping[str, Any]]) -> dict[str, tuple[list[Curve], ...]]:
     """Title → the curves of its panels; tasks with the same curves have one title."""
-    labels = [name for name in varying(cells) if name not in COLUMN] if cells else []
+    cells = [cell for cell in cells if cell.get("analysis")]
+    labels = [name for name in varying(cells) if name not in COLUMN]
     tasks: dict[tuple[Any, ...], dict[str, Mapping[str, Any]]] = {}
     for cell in cells:
         speech = json.dumps({k: v for k, v in speech_coordinates(cell).items() if k not in COLUMN})
