@@ -6,7 +6,7 @@ import logging
 import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import ray
 
@@ -46,12 +46,13 @@ def run(
     plan = todo(graph, store, cells)
     monitor.begin(works=len(plan.works), cells=len(plan.cells), finished=plan.finished)
     unfinished = set(plan.cells)
-    for cell in cells:
-        if cell not in unfinished:
-            on_cell(cell)
-    if not plan.cells:
-        return
-    with connected(address):
+    with connected(address) if plan.cells else nullcontext():
+        # Not before: a launch that finds no cluster has nothing to tell.
+        for cell in cells:
+            if cell not in unfinished:
+                on_cell(cell)
+        if not plan.cells:
+            return
         resources = Resources.of_cluster(gpus)
         prepare = Prepare(store, plan.works, monitor, resources)
         thread = threading.Thread(target=prepare.run, name="prepare", daemon=True)
