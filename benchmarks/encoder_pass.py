@@ -18,7 +18,7 @@ import typer
 
 from orchestrator.execution import do_work, threads, todo
 from orchestrator.graph import resolve
-from orchestrator.space import parse
+from orchestrator.space_file import parse
 from orchestrator.stages.encoder_pass import run_locally
 from orchestrator.stages.features import Features
 from orchestrator.stages.units import Units

@@ -9,8 +9,30 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
-FeatureKind = Literal["none", "continuous", "discrete"]
+FeatureKind = Literal["none", "continuous", "discrete", "centroids"]
 """How speech enters the decoder; `none` is the score of guessing."""
+
+WEIGHTED = "weighted"
+"""The layer that is a learned weighted sum of all layers, for continuous features (SUPERB, arXiv 2105.01051)."""
+
+
+@dataclass(frozen=True)
+class Init:
+    """The cell of another task that a cell's training starts from; all its other coordinates are the same.
+
+    Attributes:
+        task: of that cell.
+        recipe: of that cell; None for the same recipe.
+    """
+
+    task: str
+    recipe: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Init:
+        """Reads `asr`, or `asr:recipe`."""
+        task, _, recipe = text.partition(":")
+        return cls(task, recipe or None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +44,7 @@ class Cell:
     corpus: str
     fold: str | None = None
     encoder: str | None = None
-    layer: int | None = None
+    layer: int | str | None = None
     features: FeatureKind
     downsample: int | None = None
     codebook: int | None = None
@@ -46,13 +68,25 @@ class Cell:
         """All coordinates by name, in their order."""
         return dataclasses.asdict(self)
 
+    def start(self, variant: str | None) -> Cell | None:
+        """The cell whose trained decoder this one starts from, if it starts from one.
+
+        Args:
+            variant: of that cell's task, where it has several.
+        """
+        if self.init is None:
+            return None
+        init = Init.parse(self.init)
+        return dataclasses.replace(self, task=init.task, variant=variant, recipe=init.recipe or self.recipe, init=None)
+
     @property
     def label(self) -> str:
         """A short name for progress lines: `asr discrete apc layer1 k200 bpe400 seed0 4c3ab3`, the last of it its id's."""
         parts = [self.task + (f"-{self.variant}" if self.variant else ""), self.features]
         parts += [self.encoder or "", f"layer{self.layer}" if self.layer is not None else ""]
         parts += [f"every{self.downsample}" if self.downsample else "", f"k{self.codebook}" if self.codebook else ""]
-        parts += [f"bpe{self.bpe}" if self.bpe else "", f"seed{self.seed}", self.id[:6]]
+        parts += [f"bpe{self.bpe}" if self.bpe else "", f"after-{self.init}" if self.init else ""]
+        parts += [f"seed{self.seed}", self.id[:6]]
         return " ".join(part for part in parts if part)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -60,6 +61,14 @@ class Format(StrEnum):
     md = "md"
 
 
+class TokenFormat(StrEnum):
+    """How `tokens` prints."""
+
+    table = "table"
+    csv = "csv"
+    json = "json"
+
+
 @app.command()
 def ls(what: Annotated[What | None, typer.Argument(help="One kind only.")] = None) -> None:
     """Lists tasks, corpus readers, encoders, decoders and search spaces."""
@@ -72,7 +81,7 @@ def ls(what: Annotated[What | None, typer.Argument(help="One kind only.")] = Non
 @app.command()
 def validate(space: SpaceName) -> None:
     """Checks a search space and names every error at once, with its place and the nearest valid name."""
-    from orchestrator.space import load
+    from orchestrator.space_file import load
 
     loaded = load(space)
     out.print(f"[green]{loaded.name} is valid[/]: {len(loaded.cells())} cells")
@@ -141,6 +150,35 @@ def matrix(
         _show(found)
     else:
         print({"csv": found.to_csv, "json": found.to_json, "md": found.to_markdown}[format.value](), end="")
+
+
+@app.command()
+def tokens(
+    space: SpaceName,
+    store: StoreOption = DEFAULT_STORE,
+    only: OnlyOption = None,
+    format: Annotated[TokenFormat, typer.Option("--format", help="How it is printed.")] = TokenFormat.table,
+    figure: Annotated[Path | None, typer.Option(help="Where to draw the distribution (.png, .svg, .pdf).")] = None,
+) -> None:
+    """Tells how tokens are used and how continuous frames are spread, for every configuration; trains no decoder."""
+    from orchestrator import report
+    from orchestrator.grid import Grid
+    from orchestrator.monitor import Monitor
+    from orchestrator.report import token_table
+
+    with Monitor(err) as shown, shown.watch("corpora", kind="index") as watched:
+        grid = Grid(space, store, _only(only), progress=watched)
+        grid.index()
+    found = grid.analyse(Monitor(err))
+    rows = token_table.rows(found.cells)
+    if not rows:
+        raise UserError(f"{grid.space.name} has no features that could be analysed: see the failures above")
+    if figure is not None:
+        report.draw("token_distribution", found).savefig(figure)
+    if format is TokenFormat.table:
+        out.print(token_table.terminal(rows, _width()))
+    else:
+        print({"csv": token_table.to_csv, "json": token_table.to_json}[format.value](rows), end="")
 
 
 @app.command()
@@ -231,9 +269,13 @@ def _tell_quarantine(name: str, quarantine: pd.DataFrame, most: int = 20) -> Non
 
 
 def _show(matrix: Matrix) -> None:
-    # A file or a pipe has no width of its own: wide enough for the demo's six tasks.
-    console = out if out.is_terminal else Console(width=max(out.width, 110))
+    console = out if out.is_terminal else Console(width=_width())
     console.print(matrix.table(console.width))
+
+
+def _width() -> int:
+    # A file or a pipe has no width of its own: wide enough for the demo's six tasks.
+    return out.width if out.is_terminal else max(out.width, 110)
 
 
 if __name__ == "__main__":

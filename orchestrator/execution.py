@@ -17,8 +17,9 @@ from orchestrator.errors import UserError
 from orchestrator.graph import Graph, Work
 from orchestrator.results import is_finished, note_finished
 from orchestrator.stage import Progress, Stage, silent
-from orchestrator.stages import encoder_pass
+from orchestrator.stages import encoder_pass, sample
 from orchestrator.stages.scoring import Scoring
+from orchestrator.stages.training import Training
 from orchestrator.store import Store, discard
 
 
@@ -37,9 +38,13 @@ class Todo:
     finished: int
 
 
-def todo(graph: Graph, store: Store, cells: Sequence[Cell], verify: bool = True) -> Todo:
-    """Compares the graph with the store. Artifacts that will be read are verified; a bad one counts as absent."""
-    unfinished = [cell for cell in cells if not is_finished(store, graph.scorings[cell])]
+def todo(graph: Graph, store: Store, cells: Sequence[Cell], verify: bool = True, analyses_only: bool = False) -> Todo:
+    """Compares the graph with the store. Artifacts that will be read are verified; a bad one counts as absent.
+
+    Args:
+        analyses_only: only what analyses need; no cell is to be trained.
+    """
+    unfinished = [cell for cell in cells if not (analyses_only or is_finished(store, graph.scorings[cell]))]
     missing: set[str] = set()
     checked: set[str] = set()
 
@@ -58,8 +63,11 @@ def todo(graph: Graph, store: Store, cells: Sequence[Cell], verify: bool = True)
     for cell in unfinished:
         visit(graph.scorings[cell])
         visit(graph.scorings[cell].training)  # it may be gone though the scoring is there
+    for cell in cells:
+        if cell in graph.analyses:
+            visit(graph.analyses[cell])
     works = []
-    for work in graph.shared(unfinished):
+    for work in graph.shared(cells):
         if stages := tuple(stage for stage in work.stages if stage.identity in missing):
             works.append(dataclasses.replace(work, stages=stages))
     kept = {work.id for work in works}
@@ -67,13 +75,18 @@ def todo(graph: Graph, store: Store, cells: Sequence[Cell], verify: bool = True)
     return Todo(works, unfinished, len(cells) - len(unfinished))
 
 
-def do_work(store: Store, work: Work, progress: Progress = silent) -> None:
-    """Builds shared stages."""
+def do_work(store: Store, work: Work, progress: Progress = silent, at_once: int = 1) -> None:
+    """Builds shared stages, of which `at_once` may share the machine."""
     with threads(work.stages[0]):
         if work.is_pass:
             encoder_pass.run_locally(store, work.stages, progress)
+        elif work.is_sample:
+            sample.fill_together(store, work.stages, progress)
         else:
-            store.build(work.stages[0], progress)
+            (stage,) = work.stages
+            if isinstance(stage, Training):  # another cell starts from it
+                stage = dataclasses.replace(stage, trials_at_once=at_once)
+            store.build(stage, progress)
 
 
 def do_cell(store: Store, cell: Cell, scoring: Scoring, trials_at_once: int = 1, progress: Progress = silent) -> None:

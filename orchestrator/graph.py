@@ -5,24 +5,27 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
-from orchestrator import corpora
-from orchestrator.cell import Cell
+from orchestrator import corpora, decoders, encoders
+from orchestrator.cell import WEIGHTED, Cell, Init
 from orchestrator.corpora import Indexed
-from orchestrator.decoders import DECODERS, DecoderSpec, Recipe
-from orchestrator.encoders import ENCODERS, EncoderSpec
+from orchestrator.decoders import DecoderSpec
+from orchestrator.encoders import EncoderSpec
 from orchestrator.errors import UserError, suggest
 from orchestrator.space import Space
+from orchestrator.space_file import unset_variables
 from orchestrator.stage import Progress, Stage, silent, walk
 from orchestrator.stages import annotations as notes
+from orchestrator.stages.analysis import Analysis
 from orchestrator.stages.annotations import Annotations, Selection
 from orchestrator.stages.bpe import Bpe
 from orchestrator.stages.codebook import Codebook
 from orchestrator.stages.features import Features
-from orchestrator.stages.sample import Sample
+from orchestrator.stages.sample import Sample, together
 from orchestrator.stages.scoring import Scoring
-from orchestrator.stages.speech import ContinuousSpeech, DiscreteSpeech, NoSpeech, Speech
+from orchestrator.stages.speech import CentroidsSpeech, ContinuousSpeech, DiscreteSpeech, NoSpeech, Speech
 from orchestrator.stages.training import TaskSpec, Training
 from orchestrator.stages.units import Units
 from orchestrator.store import Store
@@ -47,11 +50,15 @@ class Work:
         return isinstance(self.stages[0], (Features, Units))
 
     @property
+    def is_sample(self) -> bool:
+        return isinstance(self.stages[0], Sample)
+
+    @property
     def name(self) -> str:
         """For progress lines: `codebook spoken-apc-layer2-k100`."""
-        if self.is_pass and len(self.stages) > 1:
-            first = self.stages[0]
-            return f"encoder pass {first.recordings.readable}-{first.encoder.name} ({len(self.stages)} outputs)"
+        if len(self.stages) > 1:
+            first, what = self.stages[0], "encoder pass" if self.is_pass else "sample"
+            return f"{what} {first.recordings.readable}-{first.encoder.name} ({len(self.stages)} outputs)"
         return f"{self.stages[0].name} {self.stages[0].readable} {self.stages[0].identity[:6]}"
 
     def without(self, failed: Collection[str]) -> Work | None:
@@ -67,6 +74,7 @@ class Graph:
     Attributes:
         space: it was made from.
         scorings: the last stage of every cell.
+        analyses: of the tokens or the frames that a cell's decoder is fed.
         corpora: by name.
         leaves: stages whose content is known already, each with what writes it.
     """
@@ -74,6 +82,7 @@ class Graph:
     space: Space
     scorings: dict[Cell, Scoring]
     corpora: dict[str, Indexed]
+    analyses: dict[Cell, Analysis] = field(default_factory=dict)
     leaves: dict[Stage, Callable[[Path], None]] = field(default_factory=dict)
 
     @property
@@ -89,16 +98,13 @@ class Graph:
 
     def shared(self, cells: Iterable[Cell] | None = None) -> list[Work]:
         """The work that these cells (all by default) share, inputs first; the cells' own stages are left out."""
-        wanted = [self.scorings[cell] for cell in (self.cells if cells is None else cells)]
-        stages = [s for s in walk(*wanted) if not isinstance(s, (Scoring, Training)) and not self._is_leaf(s)]
-        passes: dict[tuple[str, str], list[Stage]] = {}
+        wanted = self.cells if cells is None else list(cells)
+        roots = [self.scorings[cell] for cell in wanted] + [self.analyses[c] for c in wanted if c in self.analyses]
+        stages = [s for s in walk(*roots) if not self._is_own(s) and not self._is_leaf(s)]
+        alike: dict[tuple[str, ...], list[Stage]] = {}
         for stage in stages:
-            if isinstance(stage, (Features, Units)):
-                passes.setdefault(_pass_key(stage), []).append(stage)
-        groups: dict[str, tuple[Stage, ...]] = {}
-        for stage in stages:
-            group = tuple(passes[_pass_key(stage)]) if isinstance(stage, (Features, Units)) else (stage,)
-            groups[stage.identity] = group
+            alike.setdefault(_together(stage), []).append(stage)
+        groups: dict[str, tuple[Stage, ...]] = {s.identity: tuple(alike[_together(s)]) for s in stages}
         works: dict[str, Work] = {}
         for stage in stages:
             group = groups[stage.identity]
@@ -108,8 +114,19 @@ class Graph:
         return _ordered(works)
 
     def needs(self, cell: Cell) -> list[Stage]:
-        """The shared stages that a cell's training reads directly or through others."""
-        return [s for s in walk(self.scorings[cell]) if not isinstance(s, (Scoring, Training))]
+        """The shared stages that a cell reads directly or through others."""
+        scoring = self.scorings[cell]
+        roots = [scoring, *filter(None, [self.analyses.get(cell)])]
+        return [s for s in walk(*roots) if s is not scoring and not self._is_own(s)]
+
+    def _is_own(self, stage: Stage) -> bool:
+        """Whether a stage is a cell's own: its scoring, and its training unless others start from that."""
+        return isinstance(stage, Scoring) or (isinstance(stage, Training) and stage.identity not in self._started_from)
+
+    @cached_property
+    def _started_from(self) -> set[str]:
+        trainings = [s for s in walk(*self.scorings.values()) if isinstance(s, Training)]
+        return {s.init.identity for s in trainings if s.init is not None}
 
     def _is_leaf(self, stage: Stage) -> bool:
         return stage in self.leaves or type(stage).build is Stage.build
@@ -146,48 +163,84 @@ class _TaskNotes:
 class _Resolver:
     def __init__(self, space: Space, store: Store, progress: Progress, only_cached: bool, cells: Sequence[Cell]):
         self._space = space
-        names = {name for cell in cells for name in (cell.corpus, cell.codebook_corpus) if name}
         self._cells = cells
-        self._corpora = {
-            name: corpora.index(name, space.corpora[name], store, progress, only_cached) for name in sorted(names)
-        }
+        self._corpora = self._index(store, progress, only_cached)
         self._leaves: dict[Stage, Callable[[Path], None]] = {}
         self._annotations: dict[tuple[str, str, str | None], _TaskNotes] = {}
         self._selections: dict[tuple[str, str | None], Selection] = {}
         self._encoders: dict[tuple[str, str, str | None], EncoderSpec] = {}
         self._decoders: dict[str, DecoderSpec] = {}
+        self._trainings: dict[Cell, Training] = {}
+
+    def _index(self, store: Store, progress: Progress, only_cached: bool) -> dict[str, Indexed]:
+        names = sorted({name for cell in self._cells for name in (cell.corpus, cell.codebook_corpus) if name})
+        problems, found = [], {}
+        for name in names:
+            if unset := unset_variables(self._space.corpora[name]):
+                problems.append(f"corpus '{name}' wants the environment variable {' and '.join(unset)} to be set")
+                continue
+            try:
+                found[name] = corpora.index(name, self._space.corpora[name], store, progress, only_cached)
+            except UserError as error:
+                problems.append(str(error))
+        self._check(problems)
+        return found
+
+    def _check(self, problems: Iterable[str]) -> None:
+        """Raises UserError with every problem, and with what the space says about its first run."""
+        if problems := list(problems):
+            setup = f"\n{self._space.name} says: {self._space.setup}" if self._space.setup else ""
+            raise UserError(
+                f"{self._space.name} can't be run as it is:\n" + "\n".join(f"  {p}" for p in problems) + setup
+            )
 
     def graph(self) -> Graph:
         problems: dict[str, None] = {}
         scorings: dict[Cell, Scoring] = {}
+        analyses: dict[Cell, Analysis] = {}
         for cell in self._cells:
             try:
                 scorings[cell] = self._scoring(cell)
             except UserError as error:
                 problems[str(error)] = None
-        if problems:
-            raise UserError(f"{self._space.name} can't be run as it is:\n" + "\n".join(f"  {p}" for p in problems))
-        return Graph(self._space, scorings, self._corpora, self._leaves)
+            else:
+                if cell.features != "none" and cell.layer != WEIGHTED:  # a sum that is not learned yet has no frames
+                    training = scorings[cell].training
+                    analyses[cell] = Analysis(speech=training.speech, annotations=scorings[cell].annotations)
+        self._check(problems)
+        return Graph(self._space, scorings, self._corpora, analyses, self._leaves)
 
     def _scoring(self, cell: Cell) -> Scoring:
-        task = TASKS[cell.task]
-        notes_of = self._annotate(cell)
-        training = Training(
-            task=TaskSpec(
-                name=task.name,
-                version=task.version,
-                variant=cell.variant,
-                instruction=task.instruction_for(cell.variant),
-                labels=notes_of.labels,
-            ),
-            annotations=notes_of.taught,
-            speech=self._speech(cell),
-            decoder=self._decoder(cell.decoder),
-            recipe=self._space.recipes.get(cell.recipe) or Recipe(),
-            seed=cell.seed,
-            label=cell.label,
-        )
-        return Scoring(training=training, annotations=notes_of.all)
+        recipe = self._space.recipe(cell.recipe)
+        return Scoring(training=self._training(cell), annotations=self._annotate(cell).all, beams=recipe.beams)
+
+    def _training(self, cell: Cell) -> Training:
+        if cell not in self._trainings:
+            task, notes_of = TASKS[cell.task], self._annotate(cell)
+            self._trainings[cell] = Training(
+                task=TaskSpec(
+                    name=task.name,
+                    version=task.version,
+                    variant=cell.variant,
+                    templates=self._space.templates(cell.task, cell.variant),
+                    labels=notes_of.labels,
+                ),
+                annotations=notes_of.taught,
+                speech=self._speech(cell),
+                decoder=self._decoder(cell.decoder),
+                recipe=self._space.recipe(cell.recipe),
+                init=self._start(cell),
+                seed=cell.seed,
+                label=cell.label,
+            )
+        return self._trainings[cell]
+
+    def _start(self, cell: Cell) -> Training | None:
+        """The training that a cell starts from."""
+        if cell.init is None:
+            return None
+        variants = TASKS[Init.parse(cell.init).task].variants
+        return self._training(cell.start(variants[0] if variants else None))
 
     def _annotate(self, cell: Cell) -> _TaskNotes:
         task = TASKS[cell.task]
@@ -229,30 +282,39 @@ class _Resolver:
             return NoSpeech()
         recordings = self._corpora[cell.corpus].recordings
         encoder = self._encoder(cell)
-        encoder.check_layer(cell.layer)
         if cell.features == "continuous":
-            features = Features(recordings=recordings, encoder=encoder, layer=cell.layer)
+            layers = range(encoder.layers + 1) if cell.layer == WEIGHTED else (cell.layer,)
+            for layer in layers:
+                encoder.check_layer(layer)
+            if len({encoder.dimension_of(layer) for layer in layers}) > 1:
+                raise UserError(f"the layers of '{cell.encoder}' differ in their dimensions: they have no weighted sum")
             return ContinuousSpeech(
-                features=features, sample=self._sample(cell, encoder, cell.corpus), downsample=cell.downsample
+                features=tuple(Features(recordings=recordings, encoder=encoder, layer=layer) for layer in layers),
+                samples=tuple(self._sample(cell, encoder, cell.corpus, layer) for layer in layers),
+                downsample=cell.downsample,
             )
+        encoder.check_layer(cell.layer)
         codebook = Codebook(
-            sample=self._sample(cell, encoder, cell.codebook_corpus or cell.corpus),
+            sample=self._sample(cell, encoder, cell.codebook_corpus or cell.corpus, cell.layer),
             k=cell.codebook,
             codebook_seed=cell.codebook_seed,
         )
         units = Units(recordings=recordings, encoder=encoder, layer=cell.layer, codebook=codebook)
+        if cell.features == "centroids":
+            sample = self._sample(cell, encoder, cell.corpus, cell.layer)
+            return CentroidsSpeech(units=units, dedup=cell.dedup, downsample=cell.downsample, sample=sample)
         if cell.bpe is None:
             return DiscreteSpeech(units=units, dedup=cell.dedup)
         bpe = Bpe(units=units, selection=self._select(cell.corpus, cell.fold), vocabulary=cell.bpe, dedup=cell.dedup)
         return DiscreteSpeech(units=units, dedup=cell.dedup, bpe=bpe)
 
-    def _sample(self, cell: Cell, encoder: EncoderSpec, corpus: str) -> Sample:
+    def _sample(self, cell: Cell, encoder: EncoderSpec, corpus: str, layer: int) -> Sample:
         return Sample(
             recordings=self._corpora[corpus].recordings,
             # Another corpus has folds of its own: its official training split is taken.
             selection=self._select(corpus, cell.fold if corpus == cell.corpus else None),
             encoder=encoder,
-            layer=cell.layer,
+            layer=layer,
             frames=self._space.sample.frames,
             sample_seed=self._space.sample.seed,
         )
@@ -260,22 +322,30 @@ class _Resolver:
     def _encoder(self, cell: Cell) -> EncoderSpec:
         key = (cell.encoder, cell.corpus, cell.fold)
         if key not in self._encoders:
-            config = self._space.encoders.get(cell.encoder) or ENCODERS[cell.encoder]()
+            config = self._space.encoders.get(cell.encoder) or encoders.config(cell.encoder)
             recordings = self._corpora[cell.corpus].recordings
             self._encoders[key] = config.spec(recordings, self._select(cell.corpus, cell.fold))
         return self._encoders[key]
 
     def _decoder(self, name: str) -> DecoderSpec:
         if name not in self._decoders:
-            config = self._space.decoders.get(name) or DECODERS[name]()
+            config = self._space.decoders.get(name) or decoders.config(name)
             self._decoders[name] = config.spec()
         return self._decoders[name]
 
 
-def _pass_key(stage: Features | Units) -> tuple[str, str]:
-    # The identities of features of the same recordings and encoder differ by the layer alone.
-    probe = Features(recordings=stage.recordings, encoder=stage.encoder, layer=0)
-    return stage.recordings.identity, probe.identity
+def _together(stage: Stage) -> tuple[str, ...]:
+    """A key that the stages share which one pass through the audio fills; every other stage has its own."""
+    if isinstance(stage, (Features, Units)):
+        # The identities of features of the same recordings and encoder differ by the layer alone.
+        return "pass", dataclasses.replace(_features_of(stage), layer=0).identity
+    if isinstance(stage, Sample):
+        return "sample", together(stage)
+    return (stage.identity,)
+
+
+def _features_of(stage: Features | Units) -> Features:
+    return Features(recordings=stage.recordings, encoder=stage.encoder, layer=stage.layer)
 
 
 def _ordered(works: dict[str, Work]) -> list[Work]:

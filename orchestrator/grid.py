@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator import graph as graphs
-from orchestrator import results, space
+from orchestrator import results, space_file
 from orchestrator.cell import Cell, as_text, matches
 from orchestrator.errors import UserError, suggest
 from orchestrator.execution import todo
@@ -51,7 +51,7 @@ class Grid:
         progress: Progress = silent,
         read_audio: bool = True,
     ):
-        self.space = name if isinstance(name, Space) else space.load(name)
+        self.space = name if isinstance(name, Space) else space_file.load(name)
         self._only = {key: set(map(as_text, values)) for key, values in (only or {}).items()}
         self.cells = self._selected()
         self.store = Store(store or os.environ.get("TOKENGRID_STORE") or DEFAULT_STORE)
@@ -114,7 +114,19 @@ class Grid:
 
     def matrix(self) -> Matrix:
         """The comparison matrix as it stands, also while a launch is running elsewhere."""
-        return Matrix(self.space.name, results.records(self.graph, self.store, self.cells))
+        found = results.records(self.graph, self.store, self.cells)
+        found = results.with_analyses(self.graph, self.store, found)
+        about = self.space.reference
+        return Matrix(self.space.name, found, about.described if about else None)
+
+    def analyse(self, monitor: Monitor | None = None) -> Matrix:
+        """Builds here what the analysis of tokens and frames needs, trains no decoder, and returns the matrix with it."""
+        from orchestrator import local
+
+        self.graph.put_leaves(self.store)
+        with monitor or Monitor() as shown:
+            local.prepare(self.store, todo(self.graph, self.store, self.cells, analyses_only=True), shown)
+        return self.matrix()
 
     def trainable(self) -> Callable[[dict[str, Any]], None]:
         """A Tune trainable; it trains the cell whose id is `config["cell"]`. Its shared stages must be there."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.table import Table
 
-from orchestrator import space
+from orchestrator import space_file
 from orchestrator.decoders import DECODERS
 from orchestrator.encoders import ENCODERS
 from orchestrator.errors import UserError
@@ -40,9 +40,9 @@ def _decoders() -> Table:
 
 def _spaces() -> Table:
     table = _table("spaces", "name", "cells", "question")
-    for name, path in sorted(space.available().items()):
+    for name, path in sorted(space_file.available().items()):
         try:
-            loaded = space.load(path)
+            loaded = space_file.load(path)
             table.add_row(name, str(len(loaded.cells())), loaded.question)
         except UserError as error:
             table.add_row(name, "", f"[red]{str(error).splitlines()[0]}[/]")

@@ -45,15 +45,17 @@ class Matrix:
     Attributes:
         space: the name of the search space.
         cells: one record for each cell.
+        reference: what is said about the published figures of the space: source, grade, meaning of the grade, notes.
     """
 
     space: str
     cells: list[dict[str, Any]]
+    reference: dict[str, Any] | None = None
 
     @cached_property
     def layout(self) -> Layout:
         """Rows, columns and entries: a row per feature configuration, a column per task metric and test set."""
-        return lay_out(self.space, self.cells)
+        return lay_out(self.space, self.cells, self.reference)
 
     def counts(self) -> dict[str, int]:
         """How many cells there are of each status."""
@@ -62,14 +64,15 @@ class Matrix:
 
     def to_json(self) -> str:
         """`{"space": …, "cells": […]}`: strict JSON, every key of `KEYS` in each cell, null for NaN and infinity."""
-        body = {"space": self.space, "cells": [ordered(cell) for cell in self.cells]}
+        body: dict[str, Any] = {"space": self.space, "cells": [ordered(cell) for cell in self.cells]}
+        body |= {"reference": self.reference} if self.reference else {}
         return json.dumps(body, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> Matrix:
         """Reads what `to_json` wrote."""
         body = json.loads(text)
-        return cls(body["space"], body["cells"])
+        return cls(body["space"], body["cells"], body.get("reference"))
 
     def frame(self) -> pd.DataFrame:
         """One row per cell with flat columns, the same for every cell; absent values are missing values.
@@ -104,8 +107,11 @@ class Matrix:
 
 
 def ordered(cell: dict[str, Any]) -> dict[str, Any]:
-    """A record with every key of the contract, in its order, and nothing that strict JSON cannot say."""
-    extra = [key for key in cell if key not in KEYS]
+    """A record with every key of the contract, in its order, and nothing that strict JSON cannot say.
+
+    Its `analysis` of tokens is left out: it is large, and `tokengrid tokens` prints it.
+    """
+    extra = [key for key in cell if key not in (*KEYS, "analysis")]
     return {key: _strict(cell.get(key)) for key in (*KEYS, *extra)}
 
 

@@ -10,16 +10,31 @@ from orchestrator.cell import Cell
 from orchestrator.errors import CorruptArtifact
 from orchestrator.graph import Graph
 from orchestrator.matrix import COST
+from orchestrator.stage import Stage
 from orchestrator.stages.scoring import Scoring
 from orchestrator.store import Store
+from orchestrator.tuning import with_choices
 from tasks import TASKS
 
 STALE = "there is a result for these coordinates, but of another or older configuration; run again"
 
 
 def records(graph: Graph, store: Store, cells: Iterable[Cell] | None = None) -> list[dict[str, Any]]:
-    """The record of every cell, in the order of the space, finished or not."""
-    return [record(graph, store, cell) for cell in (graph.cells if cells is None else cells)]
+    """The record of every cell, in the order of the space, finished or not.
+
+    They have what `record` gives and, where the space has it, the choice of a learning rate (`tuning`).
+    """
+    return with_choices([record(graph, store, cell) for cell in (graph.cells if cells is None else cells)])
+
+
+def with_analyses(graph: Graph, store: Store, records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The records with the `analysis` of what their decoders are fed; None where it is not built."""
+    stages = {cell.id: stage for cell, stage in graph.analyses.items()}
+    return [{**one, "analysis": _analysis(store, stages.get(one["cell"]))} for one in records]
+
+
+def _analysis(store: Store, stage: Stage | None) -> dict[str, Any] | None:
+    return store.open(stage).json("analysis.json") if stage is not None and store.has(stage) else None
 
 
 def record(graph: Graph, store: Store, cell: Cell) -> dict[str, Any]:
@@ -28,6 +43,8 @@ def record(graph: Graph, store: Store, cell: Cell) -> dict[str, Any]:
     base: dict[str, Any] = {"cell": cell.id, **cell.coordinates, "identity": scoring.identity}
     empty = {"stopped": None, "dev": None, "results": [], "metrics": None, "baseline": None, "cost": None, "log": None}
     base |= {"status": "missing", "reason": None, "primary": TASKS[cell.task].primary} | empty
+    if graph.space.reference is not None:
+        base["reference"] = graph.space.reference.of(cell)
     if is_finished(store, scoring):
         try:
             return base | {"status": "ok"} | _scores(scoring, store)

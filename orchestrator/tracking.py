@@ -145,7 +145,7 @@ class Tracker:
         texts = {"csv": matrix.to_csv(), "json": matrix.to_json(), "md": markdown, "html": matrix.to_html()}
         for kind, text in texts.items():
             self._client.log_text(self.parent, text, f"matrix.{kind}")
-        for name in report.FIGURES:
+        for name in report.drawable(matrix):
             self._client.log_figure(self.parent, report.draw(name, matrix), f"{name}.png")
         tags = {f"tokengrid.cells.{status}": count for status, count in counts.items()}
         self._write(self.parent, tags={**tags, NOTE: markdown})

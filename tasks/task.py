@@ -18,7 +18,7 @@ class Task:
     Attributes:
         name: names the task in search spaces and results.
         version: raised whenever instruction, targets or scoring change, so that results of two protocols never mix.
-        instruction: what the decoder is told.
+        instruction: what the decoder is told; the default prompt has the speech on a line below it.
         column: the annotation column that holds the targets; `{variant}` stands for the variant.
         kind: `sequence` (free text), or `classification` (decoded only into the labels of the training split).
         metrics: what is computed, by name (tasks/metrics.py).
@@ -48,10 +48,10 @@ class Task:
         self._check(variant)
         return self.column.format(variant=variant)
 
-    def instruction_for(self, variant: str | None = None) -> str:
-        """The instruction of a variant."""
+    def templates_for(self, variant: str | None = None, given: Sequence[str] = ()) -> tuple[str, ...]:
+        """The prompts of a variant, each with the placeholder `{speech}`: those given, or the task's own."""
         self._check(variant)
-        return self.instruction
+        return tuple(given) or (f"{self.instruction}\n{{speech}}",)
 
     def normalise(self, text: str) -> str:
         """A text as it is scored."""

@@ -1,5 +1,6 @@
 """Speech translation: what was said, in another language. A variant is the language of the answer."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tasks.task import Task
@@ -13,10 +14,11 @@ TOKENIZERS = {"zh": "zh"}
 
 @dataclass(frozen=True, kw_only=True)
 class Translation(Task):
-    """A task whose instruction names the `{language}` of its variant, and whose BLEU is tokenised for it."""
+    """A task whose prompts may name the `{language}` of their variant, and whose BLEU is tokenised for it."""
 
-    def instruction_for(self, variant: str | None = None) -> str:
-        return super().instruction_for(variant).format(language=LANGUAGES[str(variant)])
+    def templates_for(self, variant: str | None = None, given: Sequence[str] = ()) -> tuple[str, ...]:
+        templates = super().templates_for(variant, given)
+        return tuple(text.replace("{language}", LANGUAGES[str(variant)]) for text in templates)
 
     def _tokenizer(self, variant: str | None) -> str:
         return TOKENIZERS.get(str(variant), super()._tokenizer(variant))

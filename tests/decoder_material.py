@@ -8,6 +8,8 @@ import numpy as np
 
 from orchestrator.decoders import Example, SpeechSpec
 
+ASKED = ("Write.\n{speech}",)
+"""How a task is asked."""
 DIMENSION = 12
 WORDS = ("red", "green", "lamp", "door", "open", "close")
 

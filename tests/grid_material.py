@@ -16,7 +16,8 @@ from rich.console import Console
 
 from orchestrator.grid import Grid
 from orchestrator.monitor import Kind, Monitor, Watched
-from orchestrator.space import Space, parse
+from orchestrator.space import Space
+from orchestrator.space_file import parse
 from orchestrator.store import Store
 
 SHARED = ("recordings", "pretraining", "sample", "codebook", "features", "units", "bpe")

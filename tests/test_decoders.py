@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from decoder_material import DIMENSION, WORDS, examples, make_checkpoint, speech_spec
+from decoder_material import ASKED, DIMENSION, WORDS, examples, make_checkpoint, speech_spec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -19,6 +19,7 @@ from orchestrator.decoders import (
     DecoderSpec,
     Example,
     HfDecoderConfig,
+    Prompt,
     SpeechLM,
     SpeechSpec,
     TinyConfig,
@@ -44,7 +45,7 @@ def _one_thread():
 
 def make(kind: str = "continuous", decoder: DecoderSpec = TINY, seed: int = 0) -> SpeechLM:
     targets = [e.target for e in examples(40, 1)]
-    model = SpeechLM.create(decoder, speech_spec(kind), "Write what is said.", targets, seed).eval()
+    model = SpeechLM.create(decoder, speech_spec(kind), ASKED, targets, seed).eval()
     with torch.no_grad():
         for weight in model.lm.parameters():  # first weights say the same whatever they hear; these don't
             weight.mul_(1.5)
@@ -65,12 +66,12 @@ def test_any_text_survives_the_tiny_tokenizer(text: str):
     [ids] = TEXT.encode([text])
     assert TEXT.decode(ids) == text
     assert TEXT.decode([*ids, TEXT.end, 5, 5]) == text
-    assert not {TEXT.end, *TEXT.prefix, *TEXT.suffix} & set(ids)
+    assert not {TEXT.end, *TEXT.prompts[0].prefix, *TEXT.prompts[0].suffix} & set(ids)
 
 
 @pytest.mark.parametrize("text", ["", " x", "  ", "a\n\tb ", "開燈 ü😀\x00", "<|im_end|>", "[PAD]"])
 def test_odd_text_survives_every_tokenizer(text: str, checkpoint: Path):
-    _, of_checkpoint = HfDecoderConfig(checkpoint=str(checkpoint)).spec().load("Write.", [], 0)
+    _, of_checkpoint = HfDecoderConfig(checkpoint=str(checkpoint)).spec().load(ASKED, [], 0)
     for tokenizer in (TEXT, of_checkpoint):
         [ids] = tokenizer.encode([text])
         assert tokenizer.decode(ids) == text
@@ -121,8 +122,8 @@ def test_a_batch_gives_each_utterance_the_logits_that_it_has_alone(kind: str):
     model = make(kind)
     utterances = prepare(examples(7, 2, kind), model.speech, model.text, model.longest, answered=True)
     with torch.no_grad():
-        together = model(collate(utterances, model.speech, model.text))
-        alone = torch.cat([model(collate([u], model.speech, model.text)) for u in utterances])
+        together = model(collate(utterances, model.speech))
+        alone = torch.cat([model(collate([u], model.speech)) for u in utterances])
     assert torch.allclose(together, alone, atol=1e-4, rtol=1e-4)
 
 
@@ -133,18 +134,18 @@ def test_the_layout_is_instruction_speech_answer(kind: str):
     utterances = prepare(examples(5, 2, kind), model.speech, model.text, model.longest, answered=True)
     table = model.lm.get_input_embeddings()
     for side in ("right", "left"):
-        batch = collate(utterances, model.speech, model.text, side=side)
+        batch = collate(utterances, model.speech, side=side)
         inputs = model.embed(batch)
         assert not inputs[~batch.real].any()
         for row, utterance in enumerate(utterances):
-            parts = [table(torch.tensor(model.text.prefix))]
+            parts = [table(torch.tensor(model.text.prompts[0].prefix))]
             if kind == "discrete":
                 parts.append(model.front.weight[utterance.speech])
             elif kind != "none":
                 frames = torch.from_numpy(utterance.speech.astype(np.float32))
                 frames = torch.cat([frames, frames[-1:].expand(len(frames) % 2, -1)])
                 parts.append(model.front.linear(((frames - 3) / 2).reshape(-1, 2 * DIMENSION)))
-            parts += [table(torch.tensor(model.text.suffix)), table(torch.from_numpy(utterance.answer[:-1]))]
+            parts += [table(torch.tensor(model.text.prompts[0].suffix)), table(torch.from_numpy(utterance.answer[:-1]))]
             expected = torch.cat(parts)
             assert len(expected) == utterance.length
             assert torch.allclose(inputs[row][batch.real[row]], expected, atol=1e-6)
@@ -153,7 +154,7 @@ def test_the_layout_is_instruction_speech_answer(kind: str):
 def test_the_loss_is_on_the_answer_and_its_end_alone():
     model = make()
     utterances = prepare(examples(5, 2), model.speech, model.text, model.longest, answered=True)
-    batch = collate(utterances, model.speech, model.text)
+    batch = collate(utterances, model.speech)
     assert batch.answers.tolist() == [token for u in utterances for token in u.answer]
     assert all(u.answer[-1] == model.text.end for u in utterances)
     # What predicts an answer token is the position before it: the last of the suffix for the first one.
@@ -164,7 +165,7 @@ def test_the_loss_is_on_the_answer_and_its_end_alone():
 
 
 def test_speech_is_never_in_the_output_vocabulary():
-    few, many = (SpeechLM.create(TINY, SpeechSpec(kind="discrete", tokens=n), "W", ["a"], 0) for n in (10, 5000))
+    few, many = (SpeechLM.create(TINY, SpeechSpec(kind="discrete", tokens=n), ASKED, ["a"], 0) for n in (10, 5000))
     assert few.lm.get_output_embeddings().weight.shape == many.lm.get_output_embeddings().weight.shape
 
 
@@ -179,9 +180,9 @@ def test_every_arm_starts_from_the_same_decoder():
 def test_both_front_ends_start_at_the_scale_of_the_text_embeddings():
     targets = [e.target for e in examples(40, 1)]
     for kind in ("continuous", "discrete"):
-        model = SpeechLM.create(TINY, speech_spec(kind), "Write.", targets, 0)
+        model = SpeechLM.create(TINY, speech_spec(kind), ASKED, targets, 0)
         utterances = prepare(examples(60, 2, kind), model.speech, model.text, model.longest, answered=True)
-        batch = collate(utterances, model.speech, model.text)
+        batch = collate(utterances, model.speech)
         text, speech = model.lm.get_input_embeddings().weight, model.front(batch.speech)
         assert 0.7 < (speech.std() / text.std()).item() < 1.5, kind
 
@@ -214,7 +215,7 @@ def test_answers_with_a_cache_are_the_most_probable_tokens_without_one(kind: str
             utterance = prepare([example], model.speech, model.text, model.longest, answered=False)[0]
             read = np.array([*tokens, -1], np.int64)  # the last one is never read
             utterance = replace(utterance, answer=read, length=utterance.length + len(tokens))
-            tokens.append(int(model(collate([utterance], model.speech, model.text))[-1].argmax()))
+            tokens.append(int(model(collate([utterance], model.speech))[-1].argmax()))
             if tokens[-1] == model.text.end:
                 break
         assert answer(model, [example], max_new_tokens=6) == [model.text.decode(tokens)]
@@ -253,7 +254,7 @@ def test_a_model_read_from_its_files_answers_as_before(kind: str, tmp_path: Path
     again = load(tmp_path / "model", file=file)
     assert sorted(asked) == sorted(f"model/{p.name}" for p in (tmp_path / "model").iterdir())
     utterances = prepare(examples(5, 2, kind), model.speech, model.text, model.longest, answered=True)
-    batch = collate(utterances, model.speech, model.text)
+    batch = collate(utterances, model.speech)
     assert torch.equal(model(batch), again(batch))
     assert answer(model, examples(5, 2, kind)) == answer(again, examples(5, 2, kind))
     assert not any(p.suffix in (".bin", ".pt", ".pkl") for p in (tmp_path / "model").iterdir())
@@ -290,9 +291,9 @@ def test_an_utterance_shorter_than_one_position_is_still_answered():
 @pytest.mark.parametrize("family", ["qwen2", "llama", "gpt2", "gemma2"])
 def test_any_causal_lm_reads_and_answers_as_it_would_by_itself(family: str, tmp_path: Path):
     spec = HfDecoderConfig(checkpoint=str(make_checkpoint(tmp_path / "lm", family=family))).spec()
-    model = SpeechLM.create(spec, speech_spec("discrete"), "Write.", [], 0).eval()
+    model = SpeechLM.create(spec, speech_spec("discrete"), ASKED, [], 0).eval()
     utterances = prepare(examples(5, 2, "discrete"), model.speech, model.text, model.longest, answered=True)
-    batch = collate(utterances, model.speech, model.text)
+    batch = collate(utterances, model.speech)
     with torch.no_grad():
         whole = model.lm(inputs_embeds=model.embed(batch), attention_mask=batch.real.long()).logits
         assert torch.allclose(model(batch), whole.flatten(0, 1)[batch.predict], atol=1e-4, rtol=1e-4)
@@ -305,18 +306,18 @@ def test_any_causal_lm_reads_and_answers_as_it_would_by_itself(family: str, tmp_
 
 def test_the_prompt_goes_through_the_chat_template(checkpoint: Path):
     spec = HfDecoderConfig(checkpoint=str(checkpoint)).spec()
-    prompt = spec.prompt("Write.")
+    prompt = spec.prompt(*ASKED)
     assert prompt.prefix == "<|im_start|>user\nWrite.\n"
     assert prompt.suffix == "<|im_end|>\n<|im_start|>assistant\n"
     assert prompt.end == "<|im_end|>"
-    text: Text = spec.load("Write.", [], 0)[1]
-    assert text.tokenizer.decode(list(text.prefix), skip_special_tokens=False) == prompt.prefix
+    text: Text = spec.load(ASKED, [], 0)[1]
+    assert text.tokenizer.decode(list(text.prompts[0].prefix), skip_special_tokens=False) == prompt.prefix
     assert text.end == text.tokenizer.token_to_id("<|im_end|>")
 
 
-def test_without_a_chat_template_the_instruction_stands_by_itself(tmp_path: Path):
+def test_without_a_chat_template_the_prompt_stands_by_itself(tmp_path: Path):
     spec = HfDecoderConfig(checkpoint=str(make_checkpoint(tmp_path, template=False))).spec()
-    assert spec.prompt("Write.") == type(spec.prompt(""))("Write.\n", "\n", "<|endoftext|>")
+    assert spec.prompt(*ASKED) == Prompt("Write.\n", "\n", "<|endoftext|>")
 
 
 def test_swapping_weights_or_the_template_changes_the_identity_and_the_place_does_not(tmp_path: Path):
@@ -327,7 +328,7 @@ def test_swapping_weights_or_the_template_changes_the_identity_and_the_place_doe
     assert canonical(other) != canonical(spec)
     make_checkpoint(first, seed=2)
     with pytest.raises(StageError, match="have changed"):
-        spec.load("Write.", [], 0)
+        spec.load(ASKED, [], 0)
     assert canonical(
         HfDecoderConfig(checkpoint=str(make_checkpoint(tmp_path / "d", template=False))).spec()
     ) != canonical(spec)
@@ -339,7 +340,7 @@ def test_a_checkpoint_that_is_not_there_says_what_to_do(tmp_path: Path, monkeypa
         HfDecoderConfig(checkpoint=str(tmp_path / "nowhere")).spec()
     with pytest.raises(UserError, match="hf download nobody/nothing"):
         HfDecoderConfig(checkpoint="nobody/nothing").spec()
-    with pytest.raises(UserError, match=r"did you mean 'qwen1\.5-0\.5b'"):
+    with pytest.raises(UserError, match=r"no folder and no hub id.*owner/name"):
         HfDecoderConfig(checkpoint="qwen1.5-0.5").spec()
 
 
@@ -360,7 +361,7 @@ def test_a_checkpoint_that_lacks_weights_is_refused(tmp_path: Path):
         {n: w for n, w in weights.items() if "layers.1.mlp" not in n}, folder / "model.safetensors", {"format": "pt"}
     )
     with pytest.raises(StageError, match=r"lacks 3 weights"):
-        HfDecoderConfig(checkpoint=str(folder)).spec().load("Write.", [], 0)
+        HfDecoderConfig(checkpoint=str(folder)).spec().load(ASKED, [], 0)
 
 
 def test_configurations_name_what_is_wrong():

@@ -15,7 +15,8 @@ import pytest
 from conftest import BINS, Speech, quiet
 from safetensors.numpy import load_file
 
-from orchestrator import local, space
+from orchestrator import local
+from orchestrator import space_file as space
 from orchestrator.cell import Cell
 from orchestrator.execution import todo
 from orchestrator.graph import Graph, resolve

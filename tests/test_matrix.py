@@ -325,7 +325,7 @@ def test_colours_run_from_guessing_to_the_best_of_the_column():
 
 
 def test_a_recipe_for_each_task_never_tears_the_rows_of_the_demo_apart():
-    from orchestrator.space import load
+    from orchestrator.space_file import load
 
     absent = dict.fromkeys(("reason", "stopped", "dev", "metrics", "baseline", "cost"))
     cells = [

@@ -12,7 +12,8 @@ from grid_material import Log
 
 from orchestrator.errors import UserError
 from orchestrator.grid import Grid
-from orchestrator.space import Space, parse
+from orchestrator.space import Space
+from orchestrator.space_file import parse
 
 DATA = Path(os.environ.get("TOKENGRID_SHARED_DATA") or Path(__file__).parents[2] / "shared" / "data")
 pytestmark = pytest.mark.skipif(

@@ -14,7 +14,8 @@ import soundfile
 from conftest import BINS, quiet
 from tiny_models import make_encoder
 
-from orchestrator import local, space
+from orchestrator import local
+from orchestrator import space_file as space
 from orchestrator.errors import UserError
 from orchestrator.execution import todo
 from orchestrator.graph import Graph, resolve

@@ -12,7 +12,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator import space
+from orchestrator import space_file as space
 from orchestrator.cell import Cell, matches
 from orchestrator.errors import UserError
 from tasks import TASKS
@@ -76,12 +76,42 @@ WRONG = [
     ("grid.task", [], "grid.task: an empty list makes no cell"),
     ("grid.task", ..., "grid.task: this key is missing"),
     ("grid.corpus", "spokn", "grid.corpus: unknown corpus 'spokn'; did you mean 'spoken'? Valid: other, spoken"),
-    ("grid.encoder", "hubert", "grid.encoder: unknown encoder 'hubert'; Valid: apc, logmel, mfcc"),
+    ("grid.encoder", "hubert", "grid.encoder: unknown encoder 'hubert'; did you mean 'hubert-base'? Valid: apc, "),
     ("grid.decoder", "tin", "grid.decoder: unknown decoder 'tin'; did you mean 'tiny'?"),
-    ("grid.recipe", "quik", "grid.recipe: unknown recipe 'quik'; did you mean 'quick'? Valid: default, quick"),
+    (
+        "grid.recipe",
+        "quik",
+        "grid.recipe: unknown recipe 'quik'; did you mean 'quick'? Valid: default, paper, quick, tuned",
+    ),
     ("grid.variant", "de", None),
-    ("grid.layer", "last", "grid.layer: Input should be a valid integer"),
-    ("grid.layer", -1, "grid.layer: Input should be greater than or equal to 0, got -1"),
+    ("grid.layer", "last", "grid.layer: a layer should be a whole number, 0 or more, or 'weighted', got 'last'"),
+    ("grid.layer", -1, "grid.layer: a layer should be a whole number, 0 or more, or 'weighted', got -1"),
+    ("grid.init", "keywrod", "grid.init: no task 'keywrod' to start from; did you mean 'keyword'?"),
+    ("grid.init", "asr", "grid.init: a cell of asr can't start from asr: name another task"),
+    ("grid.init", ["none", "intent:quik"], "grid.init: no recipe 'quik' to start from; did you mean 'quick'?"),
+    ("prompts", {"ars": "{speech}"}, "prompts.ars: unknown task 'ars'; did you mean 'asr'?"),
+    ("prompts", {"asr": "Transcribe."}, "prompts.asr: the prompt template 'Transcribe.' should have the placeholder"),
+    ("prompts", {"asr": ["{speech}", "{speech} {speech}"]}, "prompts.asr.1: the prompt template '{speech} {speech}'"),
+    ("recipes.quick.learning_rate", [1e-3, -1], "recipes.quick.learning_rate: Input should be greater than 0, got -1"),
+    ("recipes.quick.learning_rate", [], "recipes.quick: an empty list makes no cell"),
+    ("trials_at_once", 0, "trials_at_once: Input should be greater than 0, got 0"),
+    ("reference", {"grade": "S"}, "reference.source: this key is missing"),
+    ("reference", {"source": "x", "grade": "Z"}, "reference.grade: Input should be 'S', 'P', 'V' or 'I', got 'Z'"),
+    (
+        "reference",
+        {"source": "x", "figures": [{"cells": {"tsk": 1}, "metric": "wer", "value": 1}]},
+        "reference.figures.0: cells have no coordinate 'tsk'; did you mean 'task'?",
+    ),
+    (
+        "reference",
+        {"source": "x", "figures": [{"cells": {}, "metric": "were", "value": 1}]},
+        "reference.figures.0: there is no metric 'were'; did you mean 'wer'?",
+    ),
+    (
+        "reference",
+        {"source": "x", "figures": [{"cells": {}, "metric": "wer"}]},
+        "reference.figures.0: a figure has either `value` or `values` by test set",
+    ),
     ("grid.seed", [0, -1], "grid.seed.1: Input should be greater than or equal to 0, got -1"),
     ("grid.sede", 0, "grid.sede: unknown key; did you mean 'seed'?"),
     ("grid.features", [], "grid.features: an empty list makes no cell"),

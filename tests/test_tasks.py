@@ -133,7 +133,9 @@ def test_translations_are_tokenised_for_their_language_and_carry_the_signature()
     for variant, tokenizer, language in (("de", "13a", "German"), ("zh", "zh", "Chinese")):
         signature = task.details(variant)["signature"]
         assert f"tok:{tokenizer}|" in signature["bleu"] and "version:" in signature["chrf"]
-        assert language in task.instruction_for(variant)
+        assert task.templates_for(variant) == (f"Translate the speech into {language}.\n{{speech}}",)
+        asked = task.templates_for(variant, ("{speech} in {language}?", "Say it in {language}: {speech}"))
+        assert asked == (f"{{speech}} in {language}?", f"Say it in {language}: {{speech}}")
         assert task.column_for(variant) == f"translation_{variant}"
     # Without word boundaries the default tokenizer sees one long word, and a nearly right answer scores nothing.
     assert task.score(["请把厨房里的灯打开吧"], ["请把厨房里的灯关上吧"], "zh")["bleu"] > 30
@@ -143,7 +145,7 @@ def test_variants_are_asked_for_and_refused():
     with pytest.raises(UserError, match="did you mean 'de'"):
         TASKS["translation"].column_for("dee")
     with pytest.raises(UserError, match="one of its variants, and none was given"):
-        TASKS["translation"].instruction_for()
+        TASKS["translation"].templates_for()
     with pytest.raises(UserError, match="has no variants"):
         TASKS["asr"].score(["a"], ["a"], "de")
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from decoder_material import WORDS, examples, make_checkpoint, speech_spec
+from decoder_material import ASKED, WORDS, examples, make_checkpoint, speech_spec
 from pydantic import ValidationError
 
 from orchestrator.decoders import Example, HfDecoderConfig, Recipe, SpeechLM, TinySpec, answer, train
@@ -37,7 +37,7 @@ def _one_thread():
 
 
 def make(kind: str = "continuous", decoder: TinySpec = TINY) -> SpeechLM:
-    return SpeechLM.create(decoder, speech_spec(kind), "Write.", [e.target for e in examples(30, 1)], 0)
+    return SpeechLM.create(decoder, speech_spec(kind), ASKED, [e.target for e in examples(30, 1)], 0)
 
 
 def fit(kind: str = "continuous", recipe: Recipe = RECIPE, seed: int = 0, **options):
@@ -137,7 +137,7 @@ def test_the_loss_of_a_step_is_the_mean_over_its_answer_tokens():
     recipe = Recipe(batch=30, learning_rate=3e-3, max_epochs=1, warmup_steps=0, weight_decay=0.0)
     model = make()
     utterances = prepare(examples(30, 1), model.speech, model.text, model.longest, answered=True)
-    batch = collate(utterances, model.speech, model.text)
+    batch = collate(utterances, model.speech)
     loss = F.cross_entropy(model(batch), batch.answers)
     loss.backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.gradient_clip)
@@ -154,7 +154,7 @@ def test_the_best_weights_are_kept_and_the_result_says_where_they_were():
     assert (result.best_step, result.best_dev_loss) == (best["step"], best["dev_loss"])
     assert result.tokens_to_best == best["tokens"] <= result.tokens
     utterances = prepare(examples(10, 2), model.speech, model.text, model.longest, answered=True)
-    batch = collate(utterances, model.speech, model.text)
+    batch = collate(utterances, model.speech)
     with torch.no_grad():
         assert F.cross_entropy(model(batch), batch.answers).item() == pytest.approx(best["dev_loss"], rel=1e-4)
 
@@ -169,11 +169,11 @@ def test_a_plateau_stops_the_training_and_a_budget_says_so():
 def test_what_is_hidden_in_training_is_speech_and_answers_read_back_never_the_prompt():
     model = make()
     utterances = prepare(examples(30, 1), model.speech, model.text, model.longest, answered=True)
-    around = len(model.text.prefix), len(model.text.suffix)
+    around = len(model.text.prompts[0].prefix), len(model.text.prompts[0].suffix)
     shares = []
     for utterance in utterances * 20:
         chances = np.random.default_rng([len(shares), 1]), np.random.default_rng([len(shares), 2])
-        hidden = hide(utterance, model.text, chances, (0.3, 0.5))
+        hidden = hide(utterance, chances, (0.3, 0.5))
         answer_at = around[0] + utterance.positions + around[1]
         assert not hidden[: around[0]].any() and not hidden[answer_at - around[1] : answer_at].any()
         shares.append((hidden[around[0] : answer_at - around[1]].mean(), hidden[answer_at:].mean()))
@@ -228,7 +228,7 @@ def test_a_recipe_names_every_value_that_is_wrong_at_once():
 
 def test_a_checkpoint_from_hugging_face_is_trained_whole(tmp_path: Path):
     spec = HfDecoderConfig(checkpoint=str(make_checkpoint(tmp_path))).spec()
-    model = SpeechLM.create(spec, speech_spec("discrete"), "Write.", [], 0)
+    model = SpeechLM.create(spec, speech_spec("discrete"), ASKED, [], 0)
     before = weights(model)
     recipe = replace(RECIPE, dtype="bfloat16", label_smoothing=0.1)
     result = train(model, examples(30, 1, "discrete"), examples(10, 2, "discrete"), recipe, 0)
@@ -245,7 +245,7 @@ LEARNER = TinySpec(hidden=64, layers=2, heads=2, kv_heads=2, intermediate=128, t
 def test_a_tiny_decoder_learns_to_write_what_it_hears(kind: str):
     recipe = Recipe(batch=16, learning_rate=3e-3, warmup_steps=20, max_epochs=20, patience=5, averaging=0.98)
     training, dev, unheard = (examples(n, seed, kind) for n, seed in ((500, 11), (40, 12), (60, 13)))
-    model = SpeechLM.create(LEARNER, speech_spec(kind), "Write.", [e.target for e in training], 0)
+    model = SpeechLM.create(LEARNER, speech_spec(kind), ASKED, [e.target for e in training], 0)
     train(model, training, dev, recipe, 0)
     answers = answer(model, unheard, max_new_tokens=20)
     assert np.mean([a != e.target for a, e in zip(answers, unheard, strict=True)]) < 0.1
@@ -258,7 +258,7 @@ def test_a_tiny_decoder_learns_to_classify_what_it_hears(kind: str):
     correct = {}
     for arm in (kind, "none"):
         training, dev, unheard = (_first_words(n, seed, arm) for n, seed in ((240, 21), (30, 22), (60, 23)))
-        model = SpeechLM.create(TINY, speech_spec(arm), "Which word?", [e.target for e in training], 0)
+        model = SpeechLM.create(TINY, speech_spec(arm), ASKED, [e.target for e in training], 0)
         train(model, training, dev, recipe, 0)
         answers = answer(model, unheard, labels=WORDS)
         correct[arm] = np.mean([a == e.target for a, e in zip(answers, unheard, strict=True)])
@@ -283,5 +283,5 @@ def test_the_hidden_answers_are_the_same_however_long_the_speech_is():
             answered=True,
         )
         chances = np.random.default_rng([0, 1]), np.random.default_rng([0, 2])
-        masks.append(hide(utterance, model.text, chances, (0.3, 0.5))[-len(utterance.answer) + 1 :])
+        masks.append(hide(utterance, chances, (0.3, 0.5))[-len(utterance.answer) + 1 :])
     assert np.array_equal(*masks)

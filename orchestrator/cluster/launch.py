@@ -53,7 +53,7 @@ def run(
                 on_cell(cell)
         if not plan.cells:
             return
-        resources = Resources.of_cluster(gpus)
+        resources = Resources.of_cluster(gpus, graph.space.trials_at_once)
         prepare = Prepare(store, plan.works, monitor, resources)
         thread = threading.Thread(target=prepare.run, name="prepare", daemon=True)
         thread.start()

@@ -83,7 +83,7 @@ class Prepare:
                         passes[pool.submit(run_pass, self._store, work, self._monitor, self._resources)] = work
                     else:
                         options = _build.options(name=work.name, **self._resources.work(work.stages[0]))
-                        tasks[options.remote(str(self._store.root), work)] = work
+                        tasks[options.remote(str(self._store.root), work, self._resources.works)] = work
                 done, _ = ray.wait(list(tasks), timeout=POLL_SECONDS) if tasks else ([], [])
                 for ref in done:
                     self._ended(tasks.pop(ref), _result(ref))
@@ -133,10 +133,10 @@ def progress_path(store: Store, name: str) -> Path:
 
 
 @ray.remote(max_retries=2)
-def _build(root: str, work: Work) -> str | None:
+def _build(root: str, work: Work, at_once: int) -> str | None:
     store = Store(root)
     progress = ProgressFile(progress_path(store, work.id))
-    return attempt(store, work.stages, lambda: do_work(store, work, progress))
+    return attempt(store, work.stages, lambda: do_work(store, work, progress, at_once))
 
 
 def _result(ref: ray.ObjectRef) -> str | None:

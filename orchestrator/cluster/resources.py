@@ -22,25 +22,32 @@ PLENTY = 8
 
 @dataclass(frozen=True)
 class Resources:
-    """Of a whole cluster."""
+    """Of a whole cluster.
+
+    Attributes:
+        most_trials: what the space allows at once, to measure times; shared stages are then built before any trial.
+    """
 
     cpus: int
     gpus: int
+    most_trials: int | None = None
 
     @classmethod
-    def of_cluster(cls, gpus: int = 0) -> Resources:
+    def of_cluster(cls, gpus: int = 0, most_trials: int | None = None) -> Resources:
         """What the connected cluster has now, or the GPUs to which it may grow: asking for them is what makes it grow."""
         total = ray.cluster_resources()
-        return cls(int(total.get("CPU", 1)), max(gpus, int(total.get("GPU", 0))))
+        return cls(int(total.get("CPU", 1)), max(gpus, int(total.get("GPU", 0))), most_trials)
 
     @property
     def trials(self) -> int:
         """How many cells run at once."""
-        return max(1, self.gpus or self.cpus)
+        return max(1, min(self.gpus or self.cpus, self.most_trials or 1 << 30))
 
     @property
     def trials_beside_works(self) -> int:
         """How many cells run at once while shared stages are being built."""
+        if self.most_trials:
+            return 0
         if self.gpus:
             return self.gpus // 2 if self.gpus >= PLENTY else 0
         return self.trials - 1

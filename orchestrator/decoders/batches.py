@@ -1,4 +1,4 @@
-"""Batches: utterances laid out as the positions of a decoder, `<instruction> <speech> <answer>`."""
+"""Batches: utterances laid out as the positions of a decoder, `<prompt> <speech> <prompt> <answer>`."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from orchestrator.decoders.spec import Example, SpeechSpec
-from orchestrator.decoders.text import Text
+from orchestrator.decoders.spec import Array, Example, SpeechSpec
+from orchestrator.decoders.text import PromptTokens, Text
 from orchestrator.errors import StageError
 
 SHOWN = 5
@@ -28,16 +28,23 @@ class Utterance:
     """An example, ready to be laid out.
 
     Attributes:
-        speech: tokens `[N]` or frames `[T, D]`, as they came.
+        speech: tokens `[N]` or frames `[T, layers · D]`, as they came.
         positions: S, how many positions the speech takes.
+        prompt: the tokens around the speech.
         answer: `[A]` int64 tokens to be predicted, the end last; empty in decoding.
         length: of the whole sequence. The end is predicted, never read.
     """
 
-    speech: np.ndarray | None
+    speech: Array | None
     positions: int
+    prompt: PromptTokens
     answer: np.ndarray
     length: int
+
+    @property
+    def answer_at(self) -> int:
+        """The position of the first answer token, counted from the first of the sequence."""
+        return len(self.prompt.prefix) + self.positions + len(self.prompt.suffix)
 
 
 @dataclass(frozen=True)
@@ -46,7 +53,7 @@ class Batch:
 
     Attributes:
         text: `[n]` int64, tokens of all texts one after the other.
-        speech: `[S]` int64 tokens, or `[S · concatenate, D]` float32 frames, of all utterances; None without speech.
+        speech: `[S]` int64 tokens, or `[S · concatenate, layers · D]` float32 frames, of all utterances; None without speech.
         rows: `[B, L]` int64; 0 is the row of zeros, then come those of text, then those of speech.
         real: `[B, L]` bool; the rest is padding.
         predict: `[a]` int64, positions in the flattened batch after which an answer token comes.
@@ -69,51 +76,57 @@ class Batch:
 
 
 def prepare(
-    examples: Sequence[Example], speech: SpeechSpec, text: Text, longest: int, answered: bool
+    examples: Sequence[Example],
+    speech: SpeechSpec,
+    text: Text,
+    longest: int,
+    answered: bool,
+    seed: int | None = None,
 ) -> list[Utterance]:
     """Checks examples and encodes their answers.
 
     Args:
         longest: how many positions the decoder has.
         answered: whether the targets are part of the sequences (training) or not (decoding).
+        seed: decides, with its id, with which paraphrase of the prompt each utterance is asked; None: with the first.
 
     Raises:
         StageError: speech that doesn't fit its kind, or sequences that are too long; names the utterances.
     """
     problems = [f"{e.id}: {problem}" for e in examples if (problem := _problem(e.speech, speech))]
     tokens = text.encode([e.target for e in examples]) if answered else [[]] * len(examples)
-    around = len(text.prefix) + len(text.suffix)
     utterances = []
     for example, ids in zip(examples, tokens, strict=True):
         positions = 0 if example.speech is None else -(-len(example.speech) // speech.concatenate)
         answer = np.array([*ids, text.end] if answered else [], np.int64)
-        length = around + positions + len(ids)
+        prompt = text.prompt(example.id, seed)
+        length = len(prompt.prefix) + positions + len(prompt.suffix) + len(ids)
         if length > longest:
             problems.append(f"{example.id}: {length} positions, the decoder has {longest}")
-        utterances.append(Utterance(example.speech, positions, answer, length))
+        utterances.append(Utterance(example.speech, positions, prompt, answer, length))
     if problems:
         rest = f"\n  and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
         raise StageError("speech that the decoder can't read:\n  " + "\n  ".join(problems[:SHOWN]) + rest)
     return utterances
 
 
-def _problem(values: np.ndarray | None, speech: SpeechSpec) -> str | None:
+def _problem(values: Array | None, speech: SpeechSpec) -> str | None:
     if speech.kind == "none" or values is None:
         return None if speech.kind == "none" and values is None else f"expected {speech.kind} speech, got another kind"
     if speech.kind == "discrete":
         if values.ndim != 1 or values.dtype.kind not in "iu":
             return f"expected integer tokens [N], got {values.dtype} {list(values.shape)}"
-        if len(values) and not 0 <= int(values.min()) <= int(values.max()) < speech.tokens:
-            return f"tokens {values.min()} to {values.max()} in a table of {speech.tokens}"
-    elif values.ndim != 2 or values.shape[1] != speech.dimension or values.dtype.kind != "f":
-        return f"expected frames [T, {speech.dimension}], got {values.dtype} {list(values.shape)}"
+        tokens = np.asarray(values)  # frames are never read here: they may still lie on the disk
+        if len(tokens) and not 0 <= int(tokens.min()) <= int(tokens.max()) < speech.tokens:
+            return f"tokens {tokens.min()} to {tokens.max()} in a table of {speech.tokens}"
+    elif values.ndim != 2 or values.shape[1] != speech.width or values.dtype.kind != "f":
+        return f"expected frames [T, {speech.width}], got {values.dtype} {list(values.shape)}"
     return None
 
 
 def collate(
     utterances: Sequence[Utterance],
     speech: SpeechSpec,
-    text: Text,
     side: Literal["right", "left"] = "right",
     hidden: Sequence[np.ndarray] | None = None,
 ) -> Batch:
@@ -123,26 +136,31 @@ def collate(
         side: where padding goes: right in training (a causal decoder never sees it, so no mask), left in decoding.
         hidden: for each utterance `[length]` bool, which of its positions read zeros, or None.
     """
-    prefix, suffix = np.array(text.prefix, np.int64), np.array(text.suffix, np.int64)
-    before, after = len(prefix), len(suffix)
-    read = [u.answer[:-1] for u in utterances]
-    tokens = np.concatenate([prefix, suffix, *read])
+    prompt_rows: dict[PromptTokens, int] = {}
+    fixed: list[int] = []
+    for utterance in utterances:
+        if utterance.prompt not in prompt_rows:
+            prompt_rows[utterance.prompt] = 1 + len(fixed)
+            fixed += [*utterance.prompt.prefix, *utterance.prompt.suffix]
+    tokens = np.concatenate([np.array(fixed, np.int64), *(u.answer[:-1] for u in utterances)])
     width = max(u.length for u in utterances)
     rows = np.zeros((len(utterances), width), np.int64)
     real = np.zeros((len(utterances), width), bool)
     predict = []
-    # Rows: 0 of zeros, then those of the text (prefix and suffix are shared), then those of the speech.
-    next_answer, next_speech = 1 + before + after, 1 + len(tokens)
+    # Rows: 0 of zeros, then those of the text (utterances share their prompts), then those of the speech.
+    next_answer, next_speech = 1 + len(fixed), 1 + len(tokens)
     for index, utterance in enumerate(utterances):
         start = width - utterance.length if side == "left" else 0
-        speech_at = start + before
+        speech_at = start + len(utterance.prompt.prefix)
         suffix_at = speech_at + utterance.positions
-        answer_at = suffix_at + after
+        answer_at = start + utterance.answer_at
         end = start + utterance.length
         row = rows[index]
-        row[start:speech_at] = np.arange(1, 1 + before)
+        prefix_row = prompt_rows[utterance.prompt]
+        suffix_row = prefix_row + speech_at - start
+        row[start:speech_at] = np.arange(prefix_row, suffix_row)
         row[speech_at:suffix_at] = np.arange(next_speech, next_speech + utterance.positions)
-        row[suffix_at:answer_at] = np.arange(1 + before, 1 + before + after)
+        row[suffix_at:answer_at] = np.arange(suffix_row, suffix_row + answer_at - suffix_at)
         row[answer_at:end] = np.arange(next_answer, next_answer + end - answer_at)
         if hidden is not None:
             row[start:end][hidden[index]] = 0
@@ -166,9 +184,9 @@ def _speech(utterances: Sequence[Utterance], speech: SpeechSpec) -> Tensor | Non
     if speech.kind == "none":
         return None
     if speech.kind == "discrete":
-        return torch.from_numpy(np.concatenate([u.speech for u in utterances]).astype(np.int64))
+        return torch.from_numpy(np.concatenate([np.asarray(u.speech) for u in utterances]).astype(np.int64))
     n = speech.concatenate
-    frames = np.empty((n * sum(u.positions for u in utterances), speech.dimension), np.float32)
+    frames = np.empty((n * sum(u.positions for u in utterances), speech.width), np.float32)
     at = 0
     for utterance in utterances:
         end, full = at + len(utterance.speech), at + n * utterance.positions
@@ -212,7 +230,6 @@ def micro_batches(lengths: Sequence[int], tokens: int) -> list[list[int]]:
 
 def hide(
     utterance: Utterance,
-    text: Text,
     chances: tuple[np.random.Generator, np.random.Generator],
     shares: tuple[float, float],
 ) -> np.ndarray:
@@ -222,11 +239,10 @@ def hide(
     rather than guessed.
     """
     hidden = np.zeros(utterance.length, bool)
-    before, after = len(text.prefix), len(text.suffix)
+    before = len(utterance.prompt.prefix)
     (for_speech, for_answer), (speech, answer) = chances, shares
     starts = for_speech.random(utterance.positions) < 1 - (1 - speech) ** (1 / SPAN)
     for offset in range(min(SPAN, utterance.positions)):
         hidden[before + offset : before + utterance.positions] |= starts[: utterance.positions - offset]
-    answer_at = before + utterance.positions + after
-    hidden[answer_at:] = for_answer.random(utterance.length - answer_at) < answer
+    hidden[utterance.answer_at :] = for_answer.random(utterance.length - utterance.answer_at) < answer
     return hidden

@@ -1,4 +1,4 @@
-"""Decoding: greedy answers in batches, equal to those one by one."""
+"""Decoding: answers in batches, equal to those one by one; greedy, or the best of a search."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from orchestrator.decoders import beams as search
 from orchestrator.decoders.batches import Utterance, collate, micro_batches, prepare
 from orchestrator.decoders.model import SpeechLM
 from orchestrator.decoders.spec import Example
@@ -46,6 +47,7 @@ def answer(
     labels: Sequence[str] | None = None,
     max_new_tokens: int = 128,
     batch_tokens: int = 8192,
+    beams: int = 1,
 ) -> list[str]:
     """The model's answers, in the order of the examples. The targets are not looked at.
 
@@ -53,26 +55,40 @@ def answer(
         labels: of a classification: an answer is always one of them. None: any text.
         max_new_tokens: of an answer, its end included.
         batch_tokens: most positions of a batch, padding and answers included: memory and speed only.
+        beams: 1 takes the most probable token each time. More: the best text of a beam search (see `beams.texts`); of a
+            classification always the most probable label, since a few labels can all be tried.
     """
     model.eval()
     utterances = prepare(examples, model.speech, model.text, model.longest, answered=False)
-    tree = None
+    tree, sequences = None, []
     if labels is not None:
         sequences = [[*ids, model.text.end] for ids in model.text.encode(labels)]
-        tree = Labels(sequences, model.lm.get_output_embeddings().weight.shape[0], model.device)
+        tree = Labels(sequences, model.vocabulary, model.device)
         max_new_tokens = max(map(len, sequences))
     answers = [""] * len(examples)
-    for group in micro_batches([u.length + max_new_tokens for u in utterances], batch_tokens):
-        tokens: list[list[int]] = [[] for _ in group]
-        for places, chosen in _greedy(model, [utterances[i] for i in group], tree, max_new_tokens):
-            for place, token in zip(places, chosen, strict=True):
-                tokens[place].append(token)
+    for group in micro_batches([u.length + max_new_tokens for u in utterances], max(1, batch_tokens // beams)):
+        asked = [utterances[i] for i in group]
+        if beams > 1 and labels is not None:
+            tokens = [sequences[i] for i in search.labels(model, asked, sequences, batch_tokens)]
+        else:
+            tokens = _greedy(model, asked, tree, max_new_tokens)
+            if beams > 1 and max_new_tokens:
+                tokens = search.texts(model, asked, tokens, beams, max_new_tokens)
         for index, found in zip(group, tokens, strict=True):
             answers[index] = model.text.decode(found)
     return answers
 
 
-def _greedy(
+def _greedy(model: SpeechLM, utterances: list[Utterance], tree: Labels | None, steps: int) -> list[list[int]]:
+    """The tokens of each answer, its end among them where it came before so many steps."""
+    tokens: list[list[int]] = [[] for _ in utterances]
+    for places, chosen in _steps(model, utterances, tree, steps):
+        for place, token in zip(places, chosen, strict=True):
+            tokens[place].append(token)
+    return tokens
+
+
+def _steps(
     model: SpeechLM, utterances: list[Utterance], tree: Labels | None, steps: int
 ) -> Iterator[tuple[list[int], list[int]]]:
     """Yields, step by step, the places in the batch that are not finished, with the token of each.
@@ -80,7 +96,7 @@ def _greedy(
     Sequences are padded on the left and told their positions and what is real, so that every next token is in the last
     column. Finished ones leave the batch when they are half of it.
     """
-    batch = collate(utterances, model.speech, model.text, side="left").to(model.device)
+    batch = collate(utterances, model.speech, side="left").to(model.device)
     inputs: dict[str, Tensor] = {"inputs_embeds": model.embed(batch)}
     real = batch.real.long()
     positions = (real.cumsum(-1) - 1).clamp(min=0)
@@ -98,6 +114,7 @@ def _greedy(
             logits_to_keep=1,
         )
         cache, logits = out.past_key_values, out.logits[:, -1]
+        logits = logits[:, : model.vocabulary]  # rows for speech are no answers
         if tree is not None:
             logits = logits.masked_fill(~tree.allowed[torch.tensor(nodes, device=logits.device)], -torch.inf)
         best = logits.argmax(-1)

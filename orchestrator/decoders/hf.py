@@ -1,30 +1,25 @@
-"""hf: any Hugging Face causal LM, by hub id or local folder, all of its weights trained."""
+"""hf: any Hugging Face causal LM, by hub id or local folder; all of its weights are trained, or LoRA."""
 
 from __future__ import annotations
 
+import pickle  # for the name of its error alone: weights are read with weights_only
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
 
 from orchestrator import checkpoints
-from orchestrator.decoders.spec import DecoderConfig, DecoderSpec, Prompt
-from orchestrator.errors import StageError, UserError, suggest
+from orchestrator.decoders.lora import LoraSettings, add_lora
+from orchestrator.decoders.spec import PLACEHOLDER, DecoderConfig, DecoderSpec, Prompt, SpeechTokens
+from orchestrator.errors import StageError, UserError
 from orchestrator.stage import runtime
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from orchestrator.decoders.text import Text
-
-CHECKPOINTS = {
-    "qwen1.5-0.5b": "Qwen/Qwen1.5-0.5B",
-    "qwen2.5-0.5b": "Qwen/Qwen2.5-0.5B",
-    "qwen2.5-1.5b": "Qwen/Qwen2.5-1.5B",
-    "llama3.1-8b": "meta-llama/Llama-3.1-8B",
-    "smollm2-135m": "HuggingFaceTB/SmolLM2-135M",
-}
-"""Short names of well-known checkpoints."""
 
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -51,28 +46,44 @@ class HfSpec(DecoderSpec):
     Attributes:
         checkpoint: a hub id or a folder: where it is, no part of what it is.
         content: its hub commit, or the hash of configuration, tokenizer and weights.
-        dtype: of the weights. A learning rate of 1e-5 is lost in bfloat16 weights: for speed, see the recipe's dtype.
+        dtype: of the decoder's own weights. A learning rate of 1e-5 is lost in bfloat16 weights: where all of them are
+            trained, see the recipe's dtype for speed; what LoRA trains is float32 beside them.
+        lora: what is trained of the decoder; None: all of its weights.
     """
+
+    kind: ClassVar[str] = "hf"
 
     checkpoint: str = runtime()
     content: str
     dtype: Dtype = "float32"
+    lora: LoraSettings | None = None
 
     @property
     def name(self) -> str:
         return Path(self.checkpoint).name
 
-    def load(self, instruction: str, targets: Sequence[str], seed: int) -> tuple[PreTrainedModel, Text]:
-        folder = checkpoints.with_weights(self.checkpoint, self.content, TOKENIZER_FILES)
-        return self._lm(folder), self._text(folder, instruction)
+    @property
+    def is_frozen(self) -> bool:
+        return self.lora is not None
 
-    def prompt(self, instruction: str) -> Prompt:
-        """The prompt of an instruction as this decoder reads it."""
-        return _render(
-            self._tokenizer(checkpoints.with_weights(self.checkpoint, self.content, TOKENIZER_FILES)), instruction
-        )
+    def load(self, templates: tuple[str, ...], targets: Sequence[str], seed: int) -> tuple[PreTrainedModel, Text]:
+        folder = self._folder()
+        return self._lm(folder, seed), self._text(folder, templates)
 
-    def _lm(self, folder: Path) -> PreTrainedModel:
+    def base(self) -> PreTrainedModel:
+        return self._lm(self._folder(), seed=0)
+
+    def prompted(self, text: Text, templates: tuple[str, ...]) -> Text:
+        return self._text(self._folder(), templates)
+
+    def prompt(self, template: str) -> Prompt:
+        """The prompt of a template as this decoder reads it."""
+        return _render(self._tokenizer(self._folder()), template)
+
+    def _folder(self) -> Path:
+        return checkpoints.with_weights(self.checkpoint, self.content, TOKENIZER_FILES)
+
+    def _lm(self, folder: Path, seed: int) -> PreTrainedModel:
         import torch
         from transformers import AutoModelForCausalLM
 
@@ -85,13 +96,15 @@ class HfSpec(DecoderSpec):
                 local_files_only=True,
                 weights_only=True,
             )
-        except (OSError, RuntimeError, ValueError) as error:
+        except (OSError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
             raise StageError(f"the checkpoint '{self.checkpoint}' can't be loaded as a causal LM: {error}") from error
         if missing := sorted(report["missing_keys"]):
             raise StageError(
                 f"the checkpoint '{self.checkpoint}' lacks {len(missing)} weights of a causal LM, such as "
                 f"{', '.join(missing[:3])}. Expected a decoder with its output layer; copy it again or choose another."
             )
+        if self.lora is not None:
+            add_lora(lm, self.lora, seed, self.name)
         return lm
 
     def _tokenizer(self, folder: Path) -> PreTrainedTokenizerBase:
@@ -107,67 +120,61 @@ class HfSpec(DecoderSpec):
             ) from error
         return tokenizer
 
-    def _text(self, folder: Path, instruction: str) -> Text:
+    def _text(self, folder: Path, templates: tuple[str, ...]) -> Text:
         from tokenizers import Tokenizer
 
-        from orchestrator.decoders.text import Text
+        from orchestrator.decoders.text import PromptTokens, Text
 
         tokenizer = self._tokenizer(folder)
-        prompt = _render(tokenizer, instruction)
+        prompts = [_render(tokenizer, template) for template in templates]
         backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
 
         def ids(text: str) -> tuple[int, ...]:
             return tuple(backend.encode(text, add_special_tokens=False).ids)
 
-        return Text(backend, ids(prompt.prefix), ids(prompt.suffix), backend.token_to_id(prompt.end))
+        tokens = tuple(PromptTokens(ids(prompt.prefix), ids(prompt.suffix)) for prompt in prompts)
+        return Text(backend, tokens, backend.token_to_id(prompts[0].end))
 
 
 class HfDecoderConfig(DecoderConfig):
-    """A causal LM: a short name, a hub id or a local folder."""
+    """A causal LM: a hub id or a local folder. `lora: {}` trains a low-rank update of it instead of all its weights."""
 
     kind: Literal["hf"] = "hf"
     checkpoint: str
     revision: str | None = None
     dtype: Dtype = "float32"
+    lora: LoraSettings | None = None
+    speech_tokens: SpeechTokens = "own"
+    gradient_checkpointing: bool = False
+    gpus: Annotated[int, Field(ge=1)] = 1
 
     def spec(self) -> HfSpec:
-        return resolve(self.checkpoint, self.revision, dtype=self.dtype)
-
-
-def resolve(checkpoint: str, revision: str | None = None, *, dtype: Dtype = "float32") -> HfSpec:
-    """The spec of a checkpoint, from its configuration; weights in a folder are hashed, on the hub not yet downloaded.
-
-    Args:
-        checkpoint: a short name of `CHECKPOINTS`, a hub id or a local folder.
-        revision: of the hub.
-        dtype: of the weights.
-
-    Raises:
-        UserError: it is not there, or says itself that it is no causal LM.
-    """
-    if "/" not in checkpoint and not Path(checkpoint).expanduser().is_dir():
-        if checkpoint.lower() not in CHECKPOINTS:
+        """Weights in a folder are hashed; those on the hub are not downloaded yet, but known to be there."""
+        if "/" not in self.checkpoint and not Path(self.checkpoint).expanduser().is_dir():
             raise UserError(
-                f"'{checkpoint}' is no folder and no hub id, and no decoder has that short name; "
-                f"{suggest(checkpoint, CHECKPOINTS)}"
+                f"'{self.checkpoint}' is no folder and no hub id. Expected a folder or `owner/name`, such as "
+                "Qwen/Qwen1.5-0.5B. The decoders of `tokengrid ls decoders` need no definition: name them in the grid."
             )
-        checkpoint = CHECKPOINTS[checkpoint.lower()]
-    found = checkpoints.locate(checkpoint, revision, TOKENIZER_FILES)
-    kinds: list[Any] = found.json(checkpoints.CONFIG).get("architectures") or []
-    if kinds and not any(str(kind).endswith(("ForCausalLM", "LMHeadModel")) for kind in kinds):
-        raise UserError(f"the checkpoint '{checkpoint}' is a {', '.join(map(str, kinds))}; a decoder is a causal LM")
-    return HfSpec(checkpoint=checkpoint, content=found.content, dtype=dtype)
+        found = checkpoints.locate(self.checkpoint, self.revision, TOKENIZER_FILES)
+        kinds: list[Any] = found.json(checkpoints.CONFIG).get("architectures") or []
+        if kinds and not any(str(kind).endswith(("ForCausalLM", "LMHeadModel")) for kind in kinds):
+            raise UserError(
+                f"the checkpoint '{self.checkpoint}' is a {', '.join(map(str, kinds))}; a decoder is a causal LM"
+            )
+        settings = {name: getattr(self, name) for name in type(self).model_fields if name not in ("kind", "revision")}
+        return HfSpec(content=found.content, **settings)
 
 
-def _render(tokenizer: PreTrainedTokenizerBase, instruction: str) -> Prompt:
-    """The prompt, through the chat template where there is one; else the instruction, a line of speech, the answer."""
+def _render(tokenizer: PreTrainedTokenizerBase, template: str) -> Prompt:
+    """The prompt, through the chat template where there is one; else as it stands, with the answer on the next line."""
     if tokenizer.chat_template is None:
         if tokenizer.eos_token is None:
             raise StageError("the tokenizer has neither a chat template nor an end-of-text token to end answers with")
         # Tokenizers that begin every text with a token do so here.
         begins = tokenizer.bos_token_id is not None and tokenizer("x").input_ids[0] == tokenizer.bos_token_id
-        return Prompt((tokenizer.bos_token if begins else "") + f"{instruction}\n", "\n", tokenizer.eos_token)
-    question: list[dict[str, str]] = [{"role": "user", "content": f"{instruction}\n{SPEECH}"}]
+        before, after = template.split(PLACEHOLDER)
+        return Prompt((tokenizer.bos_token if begins else "") + before, f"{after}\n", tokenizer.eos_token)
+    question: list[dict[str, str]] = [{"role": "user", "content": template.replace(PLACEHOLDER, SPEECH)}]
     asked = tokenizer.apply_chat_template(question, tokenize=False, add_generation_prompt=True, **RENDERING)
     answered = tokenizer.apply_chat_template(
         [*question, {"role": "assistant", "content": ANSWER}], tokenize=False, **RENDERING
@@ -175,9 +182,9 @@ def _render(tokenizer: PreTrainedTokenizerBase, instruction: str) -> Prompt:
     if asked.count(SPEECH) != 1 or answered.count(ANSWER) != 1:
         raise StageError("the chat template of the tokenizer doesn't render a question and its answer once each")
     prefix, suffix = asked.split(SPEECH)
-    after = tokenizer.encode(answered.split(ANSWER)[1], add_special_tokens=False)
+    closing = tokenizer.encode(answered.split(ANSWER)[1], add_special_tokens=False)
     special = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
-    end = tokenizer.convert_ids_to_tokens(after[0]) if after and after[0] in special else tokenizer.eos_token
+    end = tokenizer.convert_ids_to_tokens(closing[0]) if closing and closing[0] in special else tokenizer.eos_token
     if end is None:
         raise StageError("neither the chat template nor the tokenizer has a token that ends an answer")
     return Prompt(prefix, suffix, end)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,19 +14,25 @@ TOKENIZER = "tokenizer.json"
 
 
 @dataclass(frozen=True)
+class PromptTokens:
+    """The fixed tokens around the speech: those before it, and those between it and the answer."""
+
+    prefix: tuple[int, ...]
+    suffix: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Text:
-    """What turns answers into tokens and back, and the fixed tokens of the prompt.
+    """What turns answers into tokens and back, and the fixed tokens of the prompts.
 
     Attributes:
         tokenizer: of the decoder.
-        prefix: tokens before the speech (the instruction).
-        suffix: tokens between speech and answer.
+        prompts: paraphrases of the task, the first of them the one that dev and test are asked with.
         end: the token that ends an answer. No answer's text encodes to it.
     """
 
     tokenizer: Tokenizer
-    prefix: tuple[int, ...]
-    suffix: tuple[int, ...]
+    prompts: tuple[PromptTokens, ...]
     end: int
 
     def __post_init__(self) -> None:
@@ -33,6 +40,13 @@ class Text:
         self.tokenizer.encode_special_tokens = True
         self.tokenizer.no_padding()
         self.tokenizer.no_truncation()
+
+    def prompt(self, utterance: str, seed: int | None) -> PromptTokens:
+        """The prompt of an utterance: the first without a seed, else one that its id and the seed decide."""
+        if seed is None or len(self.prompts) == 1:
+            return self.prompts[0]
+        digest = hashlib.sha256(f"{seed} {utterance}".encode()).digest()
+        return self.prompts[int.from_bytes(digest[:8], "big") % len(self.prompts)]
 
     def encode(self, answers: Sequence[str]) -> list[list[int]]:
         """The tokens of each answer, the end not among them."""
@@ -46,12 +60,13 @@ class Text:
     def save(self, folder: Path) -> dict[str, Any]:
         """Writes the tokenizer; returns the rest as plain values."""
         self.tokenizer.save(str(folder / TOKENIZER))
-        return {"prefix": self.prefix, "suffix": self.suffix, "end": self.end}
+        return {"prompts": [(p.prefix, p.suffix) for p in self.prompts], "end": self.end}
 
     @classmethod
     def load(cls, file: Path, values: dict[str, Any]) -> Text:
         """Reads what `save` wrote."""
-        return cls(Tokenizer.from_file(str(file)), tuple(values["prefix"]), tuple(values["suffix"]), values["end"])
+        prompts = tuple(PromptTokens(tuple(prefix), tuple(suffix)) for prefix, suffix in values["prompts"])
+        return cls(Tokenizer.from_file(str(file)), prompts, values["end"])
 
 
 def train_text(targets: Iterable[str], vocabulary: int) -> Text:
@@ -79,4 +94,4 @@ def train_text(targets: Iterable[str], vocabulary: int) -> Text:
     trainer = trainers.BpeTrainer(vocab_size=max(vocabulary, 256), initial_alphabet=alphabet, show_progress=False)
     tokenizer.train_from_iterator(sorted(targets), trainer)
     size = tokenizer.get_vocab_size()
-    return Text(tokenizer, prefix=(size,), suffix=(size + 1,), end=size + 2)
+    return Text(tokenizer, (PromptTokens((size,), (size + 1,)),), end=size + 2)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from orchestrator.decoders.spec import DecoderConfig, DecoderSpec
+from orchestrator.decoders.spec import DecoderConfig, DecoderSpec, SpeechTokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -28,6 +28,8 @@ class TinySpec(DecoderSpec):
         text_vocabulary: most entries of the BPE, the 256 bytes included.
     """
 
+    kind: ClassVar[str] = "tiny"
+
     hidden: int = 128
     layers: int = 4
     heads: int = 2
@@ -39,15 +41,21 @@ class TinySpec(DecoderSpec):
     def name(self) -> str:
         return f"tiny-{self.layers}x{self.hidden}"
 
-    def load(self, instruction: str, targets: Sequence[str], seed: int) -> tuple[PreTrainedModel, Text]:
-        import torch
-        from transformers import Qwen2Config, Qwen2ForCausalLM
-
+    def load(self, templates: tuple[str, ...], targets: Sequence[str], seed: int) -> tuple[PreTrainedModel, Text]:
         from orchestrator.decoders.text import train_text
 
         text = train_text(targets, self.text_vocabulary)
+        return self._lm(text.end, seed), text
+
+    def prompted(self, text: Text, templates: tuple[str, ...]) -> Text:
+        return text  # one position stands for the instruction, whichever it is
+
+    def _lm(self, end: int, seed: int) -> PreTrainedModel:
+        import torch
+        from transformers import Qwen2Config, Qwen2ForCausalLM
+
         config = Qwen2Config(
-            vocab_size=text.end + 1,
+            vocab_size=end + 1,
             hidden_size=self.hidden,
             num_hidden_layers=self.layers,
             num_attention_heads=self.heads,
@@ -59,11 +67,11 @@ class TinySpec(DecoderSpec):
             initializer_range=0.5 * self.hidden**-0.5,
             tie_word_embeddings=True,
             bos_token_id=None,
-            eos_token_id=text.end,
+            eos_token_id=end,
         )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return Qwen2ForCausalLM(config), text
+            return Qwen2ForCausalLM(config)
 
 
 class TinyConfig(DecoderConfig):
@@ -76,6 +84,7 @@ class TinyConfig(DecoderConfig):
     kv_heads: Annotated[int, Field(ge=1)] = TinySpec.kv_heads
     intermediate: Annotated[int, Field(ge=8)] = TinySpec.intermediate
     text_vocabulary: Annotated[int, Field(ge=256, le=65536)] = TinySpec.text_vocabulary
+    speech_tokens: SpeechTokens = "own"
 
     @model_validator(mode="after")
     def _divisible(self) -> TinyConfig:

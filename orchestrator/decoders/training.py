@@ -8,9 +8,8 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,70 +20,10 @@ from orchestrator.decoders import checkpoint as checkpoints
 from orchestrator.decoders.batches import Batch, Utterance, collate, hide, micro_batches, order, prepare
 from orchestrator.decoders.cost import training_flops
 from orchestrator.decoders.model import SpeechLM
+from orchestrator.decoders.result import State, TrainingResult
 from orchestrator.decoders.spec import Example, Recipe
 from orchestrator.errors import StageError
-from orchestrator.stage import Progress, silent
-
-
-@dataclass(frozen=True)
-class TrainingResult:
-    """How a training went. The model holds its best weights.
-
-    Attributes:
-        curve: a row for every evaluation: step, epoch, tokens, seconds, train_loss, dev_loss, dev_error.
-        stopped: `plateau`, or `budget` where max_epochs came first.
-        steps, epochs: taken.
-        tokens: positions read in training, without padding.
-        answer_tokens: tokens predicted in training.
-        flops: of training, estimated.
-        seconds: of training and evaluation, over all resumptions.
-        best_step, best_epoch, tokens_to_best, flops_to_best, seconds_to_best: where the monitor was lowest.
-        best_dev_loss, best_dev_error: there.
-        parameters: of the model.
-    """
-
-    curve: list[dict[str, float]]
-    stopped: str
-    steps: int
-    epochs: float
-    tokens: int
-    answer_tokens: int
-    flops: float
-    seconds: float
-    best_step: int
-    best_epoch: float
-    tokens_to_best: int
-    flops_to_best: float
-    seconds_to_best: float
-    best_dev_loss: float
-    best_dev_error: float
-    parameters: int
-
-    def summary(self) -> dict[str, Any]:
-        """Everything but the curve, in plain values."""
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "curve"}
-
-
-@dataclass
-class _State:
-    """Where a training is: all that its checkpoint keeps beside tensors; chance depends on seed and step alone."""
-
-    step: int = 0
-    tokens: int = 0
-    squares: int = 0
-    answers: int = 0
-    seconds: float = 0.0
-    loss: float = 0.0
-    """Summed over the answer tokens since the last evaluation."""
-    loss_tokens: int = 0
-    gain: float = math.inf
-    """The monitor at the last gain."""
-    waited: int = 0
-    """Evaluations since then."""
-    best: int = -1
-    """Row of the curve where the monitor was lowest."""
-    stopped: str = ""
-    curve: list[dict[str, float]] = field(default_factory=list)
+from orchestrator.stage import Progress, canonical, silent
 
 
 def train(
@@ -96,7 +35,7 @@ def train(
     checkpoint: Path | None = None,
     progress: Progress = silent,
 ) -> TrainingResult:
-    """Trains all weights of a model until its plateau on dev or its budget, and leaves the best weights in it.
+    """Trains what of a model can be trained until its plateau on dev or its budget, and leaves the best weights in it.
 
     Each step sees the same utterances in the same order for every kind of speech, and its loss is the mean over the
     answer tokens of all of them.
@@ -128,18 +67,19 @@ class _Training:
                 raise StageError(f"the {split} split is empty; a training needs at least one utterance in it")
         self.model, self.recipe, self.seed, self.folder = model, recipe, seed, checkpoint
         self.ids = [e.id for e in train]
-        self.train = prepare(train, model.speech, model.text, model.longest, answered=True)
+        self.train = prepare(train, model.speech, model.text, model.longest, answered=True, seed=seed)
         dev_utterances = prepare(dev, model.speech, model.text, model.longest, answered=True)
         groups = micro_batches([u.length for u in dev_utterances], recipe.micro_batch_tokens)
         self.dev = [self._collate([dev_utterances[i] for i in group]) for group in groups]
         self.per_epoch = math.ceil(len(train) / recipe.batch)
-        self.weights = dict(model.named_parameters())
+        # Frozen weights are in no optimiser, no copy and no checkpoint.
+        self.weights = model.trained
         self.best: dict[str, Tensor] = {}
         self.average = {name: w.detach().clone() for name, w in self.weights.items()} if recipe.averaging else {}
-        self.optimiser = _optimiser(model, recipe)
-        self.state = _State()
+        self.optimiser = _optimiser(list(self.weights.values()), recipe)
+        self.state = State()
         # A checkpoint of another training is not ours to go on from.
-        content = [seed, asdict(recipe) | {"micro_batch_tokens": 0}, [(e.id, e.target) for e in train]]
+        content = [seed, canonical(recipe), [(e.id, e.target) for e in train]]
         self.key = hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
     def run(self, progress: Progress) -> TrainingResult:
@@ -163,7 +103,7 @@ class _Training:
                 self._save()
         self._set(self.best)
         self.model.eval()
-        return self._result()
+        return state.result(self.model.parameters_count, sum(w.numel() for w in self.weights.values()))
 
     def _step(self) -> None:
         state, recipe = self.state, self.recipe
@@ -175,7 +115,7 @@ class _Training:
             # A generator of its own for the answers: the length of the speech, another in each arm, must not move it.
             second = np.random.default_rng([self.seed, state.step, 2])
             shares = recipe.speech_mask, recipe.answer_mask
-            hidden = [hide(u, self.model.text, (chance, second), shares) for u in chosen]
+            hidden = [hide(u, (chance, second), shares) for u in chosen]
         answers = sum(len(u.answer) for u in chosen)
         self.model.train()
         total = 0.0
@@ -270,7 +210,7 @@ class _Training:
             self.weights[name].copy_(value)
 
     def _collate(self, utterances: list[Utterance], hidden: list[np.ndarray] | None = None) -> Batch:
-        return collate(utterances, self.model.speech, self.model.text, hidden=hidden).to(self.model.device)
+        return collate(utterances, self.model.speech, hidden=hidden).to(self.model.device)
 
     def _precision(self) -> AbstractContextManager[object]:
         if self.recipe.dtype == "float32":
@@ -297,7 +237,7 @@ class _Training:
         if found is None or found[1].pop("key") != self.key:
             return
         tensors, state = found
-        self.state = _State(**state)
+        self.state = State(**state)
         self.best = _under("best.", tensors)
         if self.state.stopped:
             return
@@ -306,36 +246,13 @@ class _Training:
         for name, weight in self.weights.items():
             self.optimiser.state[weight] = _under(f"optimiser.{name}.", tensors)
 
-    def _result(self) -> TrainingResult:
-        state = self.state
-        best, last = state.curve[state.best], state.curve[-1]
-        return TrainingResult(
-            curve=state.curve,
-            stopped=state.stopped,
-            steps=state.step,
-            epochs=last["epoch"],
-            tokens=state.tokens,
-            answer_tokens=state.answers,
-            flops=last["flops"],
-            seconds=round(state.seconds, 3),
-            best_step=int(best["step"]),
-            best_epoch=best["epoch"],
-            tokens_to_best=int(best["tokens"]),
-            flops_to_best=best["flops"],
-            seconds_to_best=best["seconds"],
-            best_dev_loss=best["dev_loss"],
-            best_dev_error=best["dev_error"],
-            parameters=self.model.parameters_count,
-        )
-
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
-def _optimiser(model: SpeechLM, recipe: Recipe) -> torch.optim.AdamW:
-    """AdamW in one fused kernel. Norms and biases are not decayed."""
-    trained = [p for p in model.parameters() if p.requires_grad]
+def _optimiser(trained: list[Tensor], recipe: Recipe) -> torch.optim.AdamW:
+    """AdamW in one fused kernel. Norms, biases and the weights of layers are not decayed."""
     groups = [
         {"params": [p for p in trained if p.ndim >= 2], "weight_decay": recipe.weight_decay},
         {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},

@@ -2,7 +2,7 @@
 
 from orchestrator.encoders.apc import ApcConfig
 from orchestrator.encoders.encoder import Encoder, EncoderConfig, EncoderSpec
-from orchestrator.encoders.hf import HfConfig
+from orchestrator.encoders.hf import CHECKPOINTS, HfConfig
 from orchestrator.encoders.spectral import LogmelConfig, MfccConfig
 
 ENCODERS: dict[str, type[EncoderConfig]] = {
@@ -13,4 +13,18 @@ ENCODERS: dict[str, type[EncoderConfig]] = {
 }
 """The kinds of encoder that a space can define. All but `hf`, which needs a checkpoint, work without a definition."""
 
-__all__ = ["ENCODERS", "Encoder", "EncoderConfig", "EncoderSpec"]
+PRESETS: dict[str, EncoderConfig] = {name: HfConfig(checkpoint=name) for name in CHECKPOINTS}
+"""Known checkpoints, which a grid can name without a definition."""
+
+
+def names() -> list[str]:
+    """What a grid can name without a definition."""
+    return [*(kind for kind in ENCODERS if kind != "hf"), *PRESETS]
+
+
+def config(name: str) -> EncoderConfig:
+    """The encoder of one of these names."""
+    return PRESETS[name] if name in PRESETS else ENCODERS[name]()
+
+
+__all__ = ["ENCODERS", "PRESETS", "Encoder", "EncoderConfig", "EncoderSpec", "config", "names"]

@@ -66,6 +66,11 @@ class EncoderSpec(ABC):
         """Samples that one frame needs."""
         return WINDOW
 
+    @property
+    def longest(self) -> int | None:
+        """Samples that it takes at most; None where there is no limit."""
+        return None
+
     @abstractmethod
     def load(self, open: Callable[[Stage], Artifact], device: str = "cpu", deepest: int | None = None) -> Encoder:
         """Loads the encoder, ready to compute.
@@ -84,6 +89,15 @@ class EncoderSpec(ABC):
         if isinstance(layer, bool) or not isinstance(layer, int) or not 0 <= layer <= self.layers:
             valid = f"layers 0 to {self.layers} (0 is the input to the first)" if self.layers else "layer 0 only"
             raise UserError(f"the encoder '{self.name}' has no layer {layer!r}. It has {valid}.")
+
+    def check_length(self, samples: int) -> None:
+        """Raises StageError for a waveform longer than the encoder takes."""
+        if self.longest is not None and samples > self.longest:
+            raise StageError(
+                f"too long for the encoder '{self.name}': {samples / SAMPLE_RATE:.1f} s, it takes at most "
+                f"{self.longest / SAMPLE_RATE:g} s. Set max_seconds of the corpus to that, or cut longer recordings "
+                "into segments."
+            )
 
 
 class Encoder(ABC):
@@ -125,11 +139,13 @@ class Encoder(ABC):
 
         Raises:
             UserError: the encoder has no such layer.
-            StageError: the layers of an utterance differ in their number of frames.
+            StageError: an utterance is longer than the encoder takes, or its layers differ in their number of frames.
         """
         wanted = sorted(set(layers))
         for layer in wanted:
             self.spec.check_layer(layer)
+        for wave in waves:
+            self.spec.check_length(len(wave))
         enough = [index for index, wave in enumerate(waves) if len(wave) >= self.spec.shortest]
         with exactly():
             found = self._frames([waves[index] for index in enough], wanted) if enough and wanted else []

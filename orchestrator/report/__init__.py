@@ -14,12 +14,12 @@ FIGURES = {
     "heatmap": "orchestrator.report.heatmap",
     "token_distribution": "orchestrator.report.token_distribution",
 }
-"""Figures by name. Each module has a function of that name, from the matrix to a matplotlib figure. One that not every
-matrix has something for says so in a second function, `has_material(matrix)`."""
+"""Figures by name. Each module has a function of that name, from the matrix to a matplotlib figure, and may have one
+`has_material`, from the matrix to whether there is anything to draw."""
 
 
 def drawable(matrix: Matrix) -> list[str]:
-    """The names of the figures that the matrix has something for."""
+    """The figures for which the matrix has material."""
     modules = {name: import_module(path) for name, path in FIGURES.items()}
     return [name for name, module in modules.items() if getattr(module, "has_material", lambda _: True)(matrix)]
 

@@ -39,7 +39,7 @@ def heatmap(matrix: Matrix) -> Figure:
     names = [wrap(name.replace("_", " ")) for name in layout.labels]
     heads = [[*wrap(column.title), column.heading] for column in layout.columns]
     label_widths = [max(map(len, [*names[i], *(label[i] for label in labels)])) + 2 for i in range(len(names))]
-    texts = [entry.text + entry.marks for line in layout.entries for entry in line]
+    texts = [entry.text + entry.after for line in layout.entries for entry in line]
     cell = max(6, *map(len, texts), *(len(line) for head in heads for line in head)) + 2 if texts else 8
 
     left, width = sum(label_widths), cell * len(heads)
@@ -98,7 +98,7 @@ def _draw(axes: Axes, x: float, y: float, width: float, entry: Entry, score: flo
         axes.add_patch(Rectangle((x, y), width, 1, facecolor=ground, edgecolor="white", linewidth=1))
         axes.add_patch(Rectangle((x, y), width, 1, fill=False, hatch=hatch, edgecolor="#c4c4c4", linewidth=0))
         ink, weight = "#333333", "normal"
-    text = axes.text(x + width / 2, y + 0.52, entry.text + entry.marks, fontsize=FONT, ha="center", va="center")
+    text = axes.text(x + width / 2, y + 0.52, entry.text + entry.after, fontsize=FONT, ha="center", va="center")
     text.set(color=ink, weight=weight)
     if entry.status in HATCH:
         text.set_bbox({"facecolor": HATCH[entry.status][1], "edgecolor": "none", "pad": 1})

@@ -9,10 +9,13 @@ from __future__ import annotations
 import json
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from orchestrator.report import references
 from orchestrator.report.costs import mean_costs
+from orchestrator.report.families import folded
+from orchestrator.report.ratios import training_ratios
 from orchestrator.report.words import ABSENT, BUDGET, GUESSING, HEADINGS, NONE, OF_HUNDRED, describe, is_number, show
 
 COLUMN = ("task", "variant", "corpus", "fold")
@@ -27,7 +30,7 @@ ROW = (
 
 @dataclass(frozen=True)
 class Column:
-    """A task metric on one test set. `better` is +1 where higher is better, -1 where lower is."""
+    """A task metric on one test set. `better` is +1 where higher is better, -1 where lower is; `first`: the first test set."""
 
     key: tuple[Any, ...]
     test_set: str | None
@@ -36,6 +39,7 @@ class Column:
     title: str
     decimals: int
     baseline: float | None
+    first: bool = True
 
     @property
     def heading(self) -> str:
@@ -48,6 +52,10 @@ class Column:
     def text(self, value: float) -> str:
         """A value as shown: percent for fractions, two decimals only where the test set is large enough."""
         return f"{value * (1 if self.metric in OF_HUNDRED else 100):.{self.decimals}f}"
+
+    def exact(self, value: float) -> str:
+        """A published value in the unit of the column, with the digits that it has."""
+        return f"{round(value * (1 if self.metric in OF_HUNDRED else 100), 6):.6g}"
 
 
 @dataclass(frozen=True)
@@ -68,6 +76,8 @@ class Entry:
         text: what is written there, without the marks.
         marks: † where training stopped by its budget, ‡ where it is no better than guessing.
         best: the best of its column.
+        reference: the published figure, as shown beside it.
+        published: its value, where it is one.
     """
 
     status: str
@@ -75,6 +85,13 @@ class Entry:
     text: str = ""
     marks: str = ""
     best: bool = False
+    reference: str = ""
+    published: float | None = None
+
+    @property
+    def after(self) -> str:
+        """What follows the text: marks, and the published figure."""
+        return self.marks + (f" [{self.reference}]" if self.reference else "")
 
 
 @dataclass(frozen=True)
@@ -88,6 +105,7 @@ class Layout:
         costs: per row the mean cost of a cell; the text of each of `COSTS`, empty where the row has no finished cell.
         cost_caption: over which cells the costs are means.
         legend: the signs that occur, explained.
+        ratios: training cost to convergence of discrete tokens as a share of continuous features'.
         problems: every reason for a failed, missing or stale cell, with the cells and where the log is.
     """
 
@@ -102,6 +120,7 @@ class Layout:
     cost_caption: str = ""
     legend: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    ratios: list[str] = field(default_factory=list)
 
     def label(self, row: Row) -> list[str]:
         """The texts that name a row, one for each of `labels`."""
@@ -110,9 +129,14 @@ class Layout:
         return [show(row.coordinates[name]) for name in self.labels]
 
 
-def lay_out(space: str, cells: Sequence[Mapping[str, Any]]) -> Layout:
-    """Arranges the cell records of a space. Rows keep the order of the space; `none` and the baseline come last."""
-    cells = _own_codebooks(cells)
+def lay_out(space: str, cells: Sequence[Mapping[str, Any]], reference: Mapping[str, Any] | None = None) -> Layout:
+    """Arranges the cell records of a space. Rows keep the order of the space; `none` and the baseline come last.
+
+    Args:
+        reference: what is said about published figures: source, grade, meaning of the grade, notes.
+    """
+    every = cells
+    cells, tuned = folded(_own_codebooks(cells), (*COLUMN, *ROW))
     cells, by_column = _without_told_by_column(cells)
     columns = _columns(cells)
     rows = _rows(cells)
@@ -143,8 +167,9 @@ def lay_out(space: str, cells: Sequence[Mapping[str, Any]]) -> Layout:
         caption=" · ".join([_caption(cells), *by_column]),
         costs=costs,
         cost_caption=cost_caption,
-        legend=_legend(grid, everything, cells),
-        problems=_problems(cells),
+        legend=[*_legend(grid, everything, cells), *tuned, *references.notes(reference, columns, grid)],
+        ratios=training_ratios(cells),
+        problems=_problems(every),
     )
 
 
@@ -215,6 +240,7 @@ def _columns(cells: Iterable[Mapping[str, Any]]) -> list[Column]:
                     title=" ".join(str(word) for word in [*words, test if len(tests) > 1 else None] if word),
                     decimals=2 if n >= 1000 else 1,
                     baseline=next((r["baseline"] for r in of_test if is_number(r["baseline"])), None),
+                    first=test == tests[0],
                 )
             )
     return columns
@@ -230,6 +256,7 @@ def _entry(cells: Sequence[Mapping[str, Any]], column: Column) -> Entry:
     """The entry of the cells that share a place: one for each seed."""
     if not cells:
         return Entry("absent", text=ABSENT)
+    reference, published = references.text(cells, column)
     done = [
         (result["metrics"][column.metric], cell["stopped"])
         for cell in cells
@@ -240,7 +267,7 @@ def _entry(cells: Sequence[Mapping[str, Any]], column: Column) -> Entry:
     if not done:
         statuses = {cell["status"] for cell in cells}
         status = next((s for s in ("failed", "stale", "missing") if s in statuses), "missing")
-        return Entry(status, text=status)
+        return Entry(status, text=status, reference=reference, published=published)
     values = [value for value, _ in done]
     mean = statistics.fmean(values)
     text = column.text(mean)
@@ -248,7 +275,8 @@ def _entry(cells: Sequence[Mapping[str, Any]], column: Column) -> Entry:
         text += f" ±{column.text(statistics.stdev(values))}"
     if len(values) < len(cells):
         text += f" ({len(values)}/{len(cells)})"
-    return Entry("ok", mean, text, BUDGET if any(stopped == "budget" for _, stopped in done) else "")
+    marks = BUDGET if any(stopped == "budget" for _, stopped in done) else ""
+    return Entry("ok", mean, text, marks, reference=reference, published=published)
 
 
 def _baseline_entry(column: Column) -> Entry:
@@ -282,7 +310,7 @@ def _judged(
         if rival.kind == "speech" and line[c].value is not None
     ]
     best = not guessing and len(rivals) > 1 and column.better * entry.value == max(rivals)
-    return Entry(entry.status, entry.value, entry.text, entry.marks + (GUESSING if guessing else ""), best)
+    return replace(entry, marks=entry.marks + (GUESSING if guessing else ""), best=best)
 
 
 def _varies(cells: Sequence[Mapping[str, Any]], name: str) -> bool:

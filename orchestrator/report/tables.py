@@ -39,7 +39,7 @@ def terminal(layout: Layout, width: int) -> Group:
 
     labels = [layout.label(row) for row in layout.rows]
     heads = [[*wrap(column.title), column.heading] for column in layout.columns]
-    texts = [[Text(e.text + e.marks, style=_style(e, row)) for e in line] for line, row in _lines(layout)]
+    texts = [[Text(e.text + e.after, style=_style(e, row)) for e in line] for line, row in _lines(layout)]
     parts: list[object] = [Text(layout.title, style="bold"), Text(layout.caption, style="dim"), Text()]
     for table in _tables(layout, labels, heads, texts, width):
         parts += [table, Text()]
@@ -51,6 +51,7 @@ def terminal(layout: Layout, width: int) -> Group:
         parts += [Text(), Text("Cost", style="bold"), Text(layout.cost_caption, style="dim"), Text()]
         costs = [[Text(text) for text in layout.costs[r]] for r in paid]
         parts += _tables(layout, [labels[r] for r in paid], heads, costs, width)
+        parts += [Text(line, style="dim") for line in layout.ratios]
     return Group(*parts)
 
 
@@ -97,7 +98,8 @@ def markdown(layout: Layout) -> str:
     paid = [r for r, line in enumerate(layout.costs) if line]
     if paid:
         costs = _md_table(names, list(COSTS.values()), [labels[r] for r in paid], [layout.costs[r] for r in paid])
-        parts += ["#### Cost", _plain(layout.cost_caption), costs]
+        ratios = "\n".join(f"- {_plain(line)}" for line in layout.ratios)
+        parts += ["#### Cost", _plain(layout.cost_caption), costs, ratios]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -106,7 +108,7 @@ def html(layout: Layout) -> str:
     labels = [layout.label(row) for row in layout.rows]
     names = [name.replace("_", " ") for name in layout.labels]
     heads = [f"{escape(column.title)}<br>{escape(column.heading)}" for column in layout.columns]
-    cells = [[(_class(e, row), e.text + e.marks) for e in line] for line, row in _lines(layout)]
+    cells = [[(_class(e, row), e.text + e.after) for e in line] for line, row in _lines(layout)]
     notes = "".join(f"<li>{escape(note)}</li>" for note in [*layout.legend, *layout.problems])
     parts = [
         f'<section class="tokengrid"><style>{CSS}</style><h2>{escape(layout.title)}</h2>',
@@ -117,7 +119,8 @@ def html(layout: Layout) -> str:
     if paid:
         costs = [[("", text) for text in layout.costs[r]] for r in paid]
         table = _html_table(layout.cost_caption, names, list(COSTS.values()), [labels[r] for r in paid], costs)
-        parts += ["<h3>Cost</h3>", table]
+        ratios = "".join(f"<li>{escape(line)}</li>" for line in layout.ratios)
+        parts += ["<h3>Cost</h3>", table, f"<ul>{ratios}</ul>" if ratios else ""]
     return "\n".join([*parts, "</section>\n"])
 
 
@@ -146,7 +149,7 @@ def _plain(text: str) -> str:
 
 
 def _md(entry: Entry) -> str:
-    return f"**{entry.text}**{entry.marks}" if entry.best else entry.text + entry.marks
+    return f"**{entry.text}**{entry.after}" if entry.best else entry.text + entry.after
 
 
 def _md_table(names: list[str], heads: list[str], labels: list[list[str]], lines: list[list[str]]) -> str:

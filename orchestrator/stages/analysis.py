@@ -32,7 +32,7 @@ from orchestrator.stages.bpe import Bpe
 from orchestrator.stages.codebook import Codebook, read_centroids
 from orchestrator.stages.features import Features
 from orchestrator.stages.sample import Sample, read_sample
-from orchestrator.stages.speech import BITS_STORED, ContinuousSpeech, DiscreteSpeech, Speech
+from orchestrator.stages.speech import BITS_STORED, CentroidsSpeech, ContinuousSpeech, DiscreteSpeech, Speech
 from orchestrator.stages.token_counts import Counts, count, frame_counts, with_frames
 from orchestrator.stages.units import Units
 
@@ -98,15 +98,24 @@ def analyse(speech: Speech, at: Build, rows: pd.DataFrame) -> dict[str, Any]:
 
 @analyse.register
 def _continuous(speech: ContinuousSpeech, at: Build, rows: pd.DataFrame) -> dict[str, Any]:
-    encoder, layer = speech.features.encoder, speech.features.layer
-    return continuous(at, rows, speech.features, encoder.dimension_of(layer), speech.downsample) | {
-        "spectrum": spectrum_of_frames(at, speech.sample)
+    if len(speech.features) > 1:
+        raise StageError(
+            "a weighted sum of layers has frames only once its weights are trained: nothing to analyse before"
+        )
+    (features,), (sample,) = speech.features, speech.samples
+    return continuous(at, rows, features, features.encoder.dimension_of(features.layer), speech.downsample) | {
+        "spectrum": spectrum_of_frames(at, sample)
     }
 
 
 @analyse.register
 def _discrete(speech: DiscreteSpeech, at: Build, rows: pd.DataFrame) -> dict[str, Any]:
     return discrete(at, rows, speech.units, dedup=speech.dedup, bpe=speech.bpe)
+
+
+@analyse.register
+def _centroids(speech: CentroidsSpeech, at: Build, rows: pd.DataFrame) -> dict[str, Any]:
+    return discrete(at, rows, speech.units, dedup=speech.dedup, downsample=speech.downsample)
 
 
 def continuous(at: Build, rows: pd.DataFrame, features: Features, dimension: int, downsample: int) -> dict[str, Any]:

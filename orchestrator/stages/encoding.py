@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from orchestrator import audio
-from orchestrator.encoders import Encoder
+from orchestrator.encoders import Encoder, EncoderSpec
 from orchestrator.errors import StageError
 from orchestrator.stages.recordings import Recording
 
@@ -30,7 +30,9 @@ def encode(
         waves: list[np.ndarray] = []
         healthy: list[Recording] = []
         with ThreadPoolExecutor(2) as pool:
-            for recording, wave in zip(batch, pool.map(_read, batch), strict=True):
+            for recording, wave in zip(
+                batch, pool.map(lambda recording: _read(recording, encoder.spec), batch), strict=True
+            ):
                 if isinstance(wave, str):
                     yield recording, wave
                 else:
@@ -71,8 +73,10 @@ def to_half(values: np.ndarray, layer: int) -> np.ndarray:
     return half
 
 
-def _read(recording: Recording) -> np.ndarray | str:
+def _read(recording: Recording, spec: EncoderSpec) -> np.ndarray | str:
     try:
-        return audio.read(*recording.part)
+        wave = audio.read(*recording.part)
+        spec.check_length(len(wave))
+        return wave
     except StageError as error:
         return str(error)

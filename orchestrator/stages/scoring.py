@@ -31,6 +31,8 @@ class Scoring(Stage):
     annotations: Annotations
     longest_answer: float = 1.5
     """Longest answer in tokens that is decoded, as a multiple of the longest target in training."""
+    beams: int = 1
+    """Of the search for answers; 1 is greedy."""
 
     @property
     def readable(self) -> str:
@@ -42,7 +44,7 @@ class Scoring(Stage):
         table = read_annotations(at.open(self.annotations))
         trained_targets = table.loc[table["split"] == "train", "target"].tolist()
         broken = unreadable(training.speech, at.open)
-        model = load(trained.folder / "model", file=trained.file, device=device.available())
+        model = load(trained.folder / "model", file=trained.file, device=device.available(), decoder=training.decoder)
         limit = int(self.longest_answer * max(model.answer_length(target) for target in trained_targets)) + 2
         predictions, report, started, seconds = [], [], time.perf_counter(), 0.0
         splits = sorted(set(table["split"]) - {"train"})
@@ -51,7 +53,8 @@ class Scoring(Stage):
             rows = table[table["split"] == split].assign(error=lambda r: r["id"].map(broken))
             asked = examples(table, split, training.speech, at.open)
             begun = time.perf_counter()
-            answers = answer(model, asked, labels=training.task.labels or None, max_new_tokens=limit)
+            labels = training.task.labels or None
+            answers = answer(model, asked, labels=labels, max_new_tokens=limit, beams=self.beams)
             seconds += time.perf_counter() - begun
             found = dict(zip((e.id for e in asked), answers, strict=True))
             rows = rows.assign(answer=[found.get(name, "") for name in rows["id"]])
@@ -72,7 +75,7 @@ class Scoring(Stage):
         summary: dict[str, Any] = {
             "primary": task.primary,
             "results": report,
-            "details": task.details(training.task.variant),
+            "details": task.details(training.task.variant) | {"beams": self.beams},
             "decoding_seconds": round(seconds, 3),
             "scoring_seconds": round(time.perf_counter() - started, 3),
         }

@@ -13,9 +13,11 @@ from orchestrator.decoders import SpeechSpec
 from orchestrator.errors import StageError
 from orchestrator.stage import Stage
 from orchestrator.stages.bpe import Bpe, encode, read_bpe
+from orchestrator.stages.codebook import read_centroids
 from orchestrator.stages.features import Features
+from orchestrator.stages.frames import LookedUp, SideBySide, open_frames
 from orchestrator.stages.sample import Sample, read_sample
-from orchestrator.stages.shards import read_index, read_shards
+from orchestrator.stages.shards import read_index
 from orchestrator.stages.units import Units, read_units
 from orchestrator.store import Artifact
 
@@ -45,36 +47,52 @@ class NoSpeech:
 
 @dataclass(frozen=True, kw_only=True)
 class ContinuousSpeech:
-    """Frames, normalised per dimension by the sample's statistics, `downsample` of them concatenated."""
+    """Frames, normalised per dimension by the sample's statistics, `downsample` of them concatenated.
+
+    Attributes:
+        features, samples: of one layer, or of each of several, of which the front end learns a weighted sum.
+        downsample: how many neighbouring frames make one position of the decoder.
+    """
 
     kind = "continuous"
 
-    features: Features
-    sample: Sample
+    features: tuple[Features, ...]
+    samples: tuple[Sample, ...]
     downsample: int
 
-    def load(self, open: Open, ids: Iterable[str]) -> dict[str, np.ndarray]:
-        """Raw fp16 frames `[T, D]` by utterance; the front end normalises and concatenates."""
-        return read_shards(open(self.features), ids)
+    def load(self, open: Open, ids: Iterable[str]) -> dict[str, Any]:
+        """Raw fp16 frames `[T, layers · D]` by utterance, maybe lazy; the front end normalises and concatenates."""
+        wanted = list(ids)
+        layers = [open_frames(open(features), wanted) for features in self.features]
+        if len(layers) == 1:
+            return layers[0]
+        return {name: SideBySide([layer[name] for layer in layers]) for name in layers[0]}
 
     def spec(self, open: Open) -> SpeechSpec:
         """Dimension, mean and deviation of the frames, and how many are concatenated."""
-        sample = read_sample(open(self.sample))
+        samples = [read_sample(open(sample)) for sample in self.samples]
         return SpeechSpec(
             kind="continuous",
-            dimension=len(sample["mean"]),
+            dimension=len(samples[0]["mean"]),
+            layers=len(samples),
             concatenate=self.downsample,
-            mean=tuple(map(float, sample["mean"])),
-            std=tuple(map(float, sample["std"])),
+            mean=tuple(float(value) for sample in samples for value in sample["mean"]),
+            std=tuple(float(value) for sample in samples for value in sample["std"]),
         )
 
     def cost(self, open: Open) -> dict[str, float | None]:
-        """Positions a second after concatenation; bits of the raw frames as stored."""
-        rate, dimension = self.features.encoder.frame_rate, self.features.encoder.dimension_of(self.features.layer)
+        """Positions a second after concatenation; bits of the raw frames as stored, of all layers that are read."""
+        rate = self.features[0].encoder.frame_rate
+        dimensions = sum(f.encoder.dimension_of(f.layer) for f in self.features)
         return {
             "tokens_per_second_of_audio": rate / self.downsample,
-            "bits_per_second": float(BITS_STORED * dimension * rate),
+            "bits_per_second": float(BITS_STORED * dimensions * rate),
         }
+
+    @property
+    def index(self) -> Stage:
+        """The stage whose index says which utterances have frames."""
+        return self.features[0]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,24 +125,77 @@ class DiscreteSpeech:
             "bits_per_second": report["tokens_per_second"] * math.log2(report["vocabulary"]),
         }
 
+    @property
+    def index(self) -> Stage:
+        """The stage whose index says which utterances have frames."""
+        return self.units
+
     def _vocabulary(self, open: Open) -> int:
         return self.units.codebook.k if self.bpe is None else read_bpe(open(self.bpe)).get_vocab_size()
 
 
-Speech = NoSpeech | ContinuousSpeech | DiscreteSpeech
+@dataclass(frozen=True, kw_only=True)
+class CentroidsSpeech:
+    """The centroids of the units through the adapter: quantised as `discrete` is, looked at as `continuous` is.
+
+    Attributes:
+        dedup: one centroid a unit instead of one a frame.
+        downsample: how many neighbours are concatenated.
+        sample: of the frames of this corpus, whose statistics normalise as those of `continuous` do.
+    """
+
+    kind = "centroids"
+
+    units: Units
+    dedup: bool
+    downsample: int
+    sample: Sample
+
+    def load(self, open: Open, ids: Iterable[str]) -> dict[str, Any]:
+        """Centroids float32 `[T, D]` (`[N, D]` de-duplicated) by utterance, looked up when they are needed."""
+        centroids = read_centroids(open(self.units.codebook))
+        units = read_units(open(self.units), ids, dedup=self.dedup)
+        return {name: LookedUp(values, centroids) for name, values in units.items()}
+
+    def spec(self, open: Open) -> SpeechSpec:
+        """As of continuous frames."""
+        sample = read_sample(open(self.sample))
+        return SpeechSpec(
+            kind="centroids",
+            dimension=len(sample["mean"]),
+            concatenate=self.downsample,
+            mean=tuple(map(float, sample["mean"])),
+            std=tuple(map(float, sample["std"])),
+        )
+
+    def cost(self, open: Open) -> dict[str, float | None]:
+        """Positions a second after concatenation; the bits of the units that the centroids are looked up by."""
+        report = open(self.units).json("statistics.json")["deduplicated" if self.dedup else "frames"]
+        return {
+            "tokens_per_second_of_audio": report["tokens_per_second"] / self.downsample,
+            "bits_per_second": report["bits_per_second"],
+        }
+
+    @property
+    def index(self) -> Stage:
+        """The stage whose index says which utterances have frames."""
+        return self.units
+
+
+Speech = NoSpeech | ContinuousSpeech | DiscreteSpeech | CentroidsSpeech
 
 
 def unreadable(speech: Speech, open: Open) -> dict[str, str]:
     """Utterances that have no frames, with reasons: they count as empty answers, never as absent."""
     if isinstance(speech, NoSpeech):
         return {}
-    index = read_index(open(speech.features if isinstance(speech, ContinuousSpeech) else speech.units))
+    index = read_index(open(speech.index))
     broken = index[index["error"].notna()]
     return dict(zip(broken["id"], broken["error"], strict=True))
 
 
-def load_all(speech: Speech, open: Open, ids: Iterable[str]) -> dict[str, np.ndarray | None]:
-    """Speech by utterance; None for every utterance where there is no speech to give (kind `none`).
+def load_all(speech: Speech, open: Open, ids: Iterable[str]) -> dict[str, Any]:
+    """Speech by utterance, arrays or what becomes one; None for every utterance where there is no speech to give.
 
     Raises:
         StageError: an utterance is in no shard.

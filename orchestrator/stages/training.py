@@ -10,7 +10,7 @@ from typing import ClassVar
 import pandas as pd
 
 from orchestrator import device
-from orchestrator.decoders import DecoderSpec, Example, Recipe, SpeechLM, save, train
+from orchestrator.decoders import DecoderSpec, Example, Recipe, SpeechLM, load, save, train
 from orchestrator.errors import StageError
 from orchestrator.stage import Build, Stage, runtime
 from orchestrator.stages.annotations import Annotations, read_annotations
@@ -22,21 +22,27 @@ class TaskSpec:
     """What of a task shapes a training: a task's `version` is raised when its protocol changes.
 
     Attributes:
+        templates: prompts with `{speech}` where the speech stands; with several, training varies them.
         labels: of a classification, sorted; empty for sequences.
     """
 
     name: str
     version: int
     variant: str | None
-    instruction: str
+    templates: tuple[str, ...]
     labels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Training(Stage):
-    """Files: the model (`model/…`), `curve.json` (a row an evaluation) and `training.json` (how it ended and its cost)."""
+    """Files: the model (`model/…`), `curve.json` (a row an evaluation) and `training.json` (how it ended and its cost).
+
+    Attributes:
+        init: a training, of another task as a rule, whose model this one starts from.
+    """
 
     name: ClassVar[str] = "training"
+    gpu: ClassVar[bool] = True
     resumable: ClassVar[bool] = True
 
     task: TaskSpec
@@ -45,6 +51,7 @@ class Training(Stage):
     decoder: DecoderSpec
     recipe: Recipe
     seed: int
+    init: Training | None = None
     label: str = runtime("")
     trials_at_once: int = runtime(1)
 
@@ -61,9 +68,10 @@ class Training(Stage):
         model = SpeechLM.create(
             decoder=self.decoder,
             speech=self.speech.spec(at.open),
-            instruction=self.task.instruction,
+            templates=self.task.templates,
             targets=[e.target for e in splits["train"]],
             seed=self.seed,
+            start=self._start(at),
         ).to(device.available())
         result = train(
             model,
@@ -79,10 +87,29 @@ class Training(Stage):
         report = (
             result.summary()
             | {"train_seconds": round(result.seconds, 3), "trials_at_once": self.trials_at_once}
+            | self._before(at)
             | self.speech.cost(at.open)
         )
+        if model.layer_weights is not None:
+            report["layer_weights"] = model.layer_weights
         (at.folder / "curve.json").write_text(json.dumps(result.curve), "utf-8")
         (at.folder / "training.json").write_text(json.dumps(report, indent=1), "utf-8")
+
+    def _start(self, at: Build) -> SpeechLM | None:
+        if self.init is None:
+            return None
+        trained = at.open(self.init)
+        return load(trained.folder / "model", file=trained.file, decoder=self.decoder)
+
+    def _before(self, at: Build) -> dict[str, float]:
+        """Seconds and steps of the trainings that came before this one, the whole chain of them."""
+        if self.init is None:
+            return {"init_train_seconds": 0.0, "init_steps": 0}
+        report = at.open(self.init).json("training.json")
+        return {
+            "init_train_seconds": round(report["train_seconds"] + report["init_train_seconds"], 3),
+            "init_steps": report["steps"] + report["init_steps"],
+        }
 
 
 def examples(table: pd.DataFrame, split: str, speech: Speech, open: Open) -> list[Example]:

@@ -1,0 +1,129 @@
+"""Any audio set of Hugging Face `datasets`, from disk or from the cache of the hub: nothing is downloaded, no code is run.
+
+Read with pyarrow alone: `datasets` (5.2) encodes what it reads from other layouts with torchcodec, even undecoded, and
+copies Parquet into a cache of its own.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from orchestrator.errors import UserError
+from tasks.corpora import huggingface_layout as layout
+from tasks.corpora import splits, unpacking
+from tasks.corpora.manifest import ManifestCorpus
+from tasks.corpora.official import Copy
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+OURS_ONLY = {"reader", "path", "root", "hub", "config", "revision", "splits", "unpacked", "partial"}
+
+
+class HuggingFaceCorpus(ManifestCorpus):
+    """Utterances out of a Hugging Face data set: its recordings are unpacked once, then it is read as a manifest is.
+
+    columns, where, split and dev_… are those of a manifest, with the columns of the data set. Numbers of labels
+    (`ClassLabel`) are their names. The column with the audio is found by its type. Where there are several splits, the
+    column `split` has their names.
+
+    Attributes:
+        path: a folder of `Dataset.save_to_disk`, or a copy of a repository with Parquet files.
+        hub: in place of path, the name of a data set (`owner/name`) that is in the hub's cache on this machine.
+        revision: of the data set in the cache: a branch, a tag or a commit.
+        config: the part of the data set, where it has several.
+        splits: its split → ours; those that aren't named are left out. None for all, by their names.
+        unpacked: where recordings are unpacked to; None for `<path>-unpacked`.
+        partial: whether it may lack some of its files.
+        root: belongs to manifests.
+        allow_outside: whether recordings that are no cells but named by paths may lie outside the folder.
+    """
+
+    reader: Literal["huggingface"] = "huggingface"  # type: ignore[assignment]
+    path: Path | None = None  # type: ignore[assignment]
+    hub: str | None = Field(None, pattern=r"^[\w.-]+(/[\w.-]+)?$")
+    revision: str = "main"
+    config: str | None = None
+    splits: dict[str, str] | None = None
+    unpacked: Path | None = None
+    partial: bool = False
+    root: None = None  # type: ignore[assignment]
+
+    @field_validator("path", "unpacked")
+    @classmethod
+    def _absolute(cls, path: Path | None) -> Path | None:
+        return path.expanduser().absolute() if path else None
+
+    @field_validator("splits")
+    @classmethod
+    def _named(cls, given: dict[str, str] | None) -> dict[str, str] | None:
+        wrong = [ours for ours in (given or {}).values() if splits.named(ours) != ours]
+        if wrong:
+            raise ValueError(f"splits should become train, dev, test or test-…, not {', '.join(wrong)}")
+        return given
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.path is None) == (self.hub is None):
+            raise ValueError("say either path (a folder) or hub (the name of a data set in the hub's cache)")
+        if self.hub and self.unpacked is None:
+            raise ValueError("say unpacked: the folder where the recordings of a data set in the hub's cache are put")
+        return self
+
+    def table(self) -> pd.DataFrame:
+        folder = self.path or self._cached()
+        if not folder.is_dir():
+            raise UserError(
+                f"the data set should be a folder: {folder} is {'a file' if folder.exists() else 'not there'}"
+            )
+        copy = Copy(f"the data set {folder}", self.partial)
+        found = self._chosen(layout.files(folder, self.config, copy), copy)
+        for name, rows in layout.declared_rows(folder, self.config).items():
+            if name in found:
+                copy.count(f"rows of {name}", unpacking.count_rows(found[name]), rows)
+        copy.check()
+        target = self.unpacked or folder.with_name(f"{folder.name}-unpacked")
+        made, audio = unpacking.unpack(found, folder, target, self.columns.get("audio"), copy, self.allow_outside)
+        table = self._manifest(made, audio).table()
+        return table
+
+    def _manifest(self, made: Path, audio: str) -> ManifestCorpus:
+        # Paths were checked when they were unpacked.
+        settings = self.model_dump(exclude=OURS_ONLY | {"columns", "allow_outside"})
+        return ManifestCorpus(
+            **settings,
+            path=made / unpacking.TABLE,
+            columns={**self.columns, "audio": audio},
+            allow_outside=True,
+        )
+
+    def _chosen(self, found: layout.Splits, copy: Copy) -> layout.Splits:
+        """The files of our splits. Names are ours where splits are given by those of the data set."""
+        if self.splits is not None:
+            for name in sorted(set(self.splits) - set(found)):
+                copy.wrong(f"splits should be of the data set, which has {', '.join(sorted(found))}", name)
+            chosen: layout.Splits = {}
+            for name, ours in self.splits.items():
+                chosen.setdefault(ours, []).extend(found.get(name, []))
+            return chosen
+        if self.split is None and len(found) > 1:
+            for name in found:
+                if splits.named(name) is None:
+                    copy.wrong("say what is to become of every split: splits: {<its name>: train, …}", name)
+        return found
+
+    def _cached(self) -> Path:
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import LocalEntryNotFoundError
+
+        try:
+            return Path(snapshot_download(self.hub, repo_type="dataset", revision=self.revision, local_files_only=True))
+        except LocalEntryNotFoundError as error:
+            raise UserError(
+                f"the data set '{self.hub}' ({self.revision}) is not in the hub's cache on this machine, and nothing is "
+                f"downloaded in a run; get it first: hf download {self.hub} --repo-type dataset"
+                + (f" --revision {self.revision}" if self.revision != "main" else "")
+            ) from error

@@ -1,0 +1,155 @@
+"""The files of a Hugging Face data set on disk: which of them make up which split.
+
+Two layouts are known, as `datasets` and the hub write them: a folder of `Dataset.save_to_disk` (Arrow), and a repository
+with Parquet files, whose splits are named by the `configs` of its README.md, or else by the files:
+`[config/][data/]train-00000-of-00002.parquet`, `[config/]train/0000.parquet`.
+(huggingface.co/docs/hub/datasets-manual-configuration, datasets-file-names-and-splits)
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from orchestrator.errors import UserError, suggest
+from tasks.corpora.official import Copy, files_below
+
+PIECE = re.compile(r"(.+)-(\d{5,})-of-(\d{5,})(-[0-9a-f]+)?")
+"""`train-00000-of-00002`, with a hash behind it in older ones."""
+
+NAME = re.compile(r"\w[\w.-]*")
+
+Splits = dict[str, list[Path]]
+
+
+def files(folder: Path, config: str | None, copy: Copy) -> Splits:
+    """The files of each split, in their order.
+
+    Args:
+        config: which of several parts of a repository is meant; None if there is one.
+        copy: is told which numbered pieces lack.
+
+    Raises:
+        UserError: the folder has neither layout, or several parts of which none is named.
+    """
+    if (folder / "dataset_dict.json").is_file():
+        names = json.loads((folder / "dataset_dict.json").read_text("utf-8"))["splits"]
+        found = {str(name): _saved(_inside(folder, str(name)), copy) for name in names}
+    elif (folder / "state.json").is_file():
+        found = {"all": _saved(folder, copy)}
+    else:
+        found = _repository(folder, config)
+    for name, paths in found.items():
+        if not NAME.fullmatch(name):
+            raise UserError(f"{folder}: splits should be named by letters, digits, '.', '-' and '_': {name!r}")
+        _check_pieces(name, paths, copy)
+    return found
+
+
+def declared_rows(folder: Path, config: str | None) -> dict[str, int]:
+    """How many rows a repository's README.md says that each split has; empty where it says nothing."""
+    card = _card(folder).get("dataset_info")
+    cards = [one for one in (card if isinstance(card, list) else [card]) if isinstance(one, dict)]
+    meant = cards if len(cards) < 2 else [one for one in cards if one.get("config_name") == config]
+    return {
+        str(split["name"]): split["num_examples"]
+        for one in meant[:1]
+        for split in one.get("splits") or []
+        if isinstance(split, dict) and "name" in split and isinstance(split.get("num_examples"), int)
+    }
+
+
+def _saved(folder: Path, copy: Copy) -> list[Path]:
+    state = folder / "state.json"
+    if not state.is_file():
+        copy.lacks("splits are missing", f"{folder.name}/state.json")
+        return []
+    named = [_inside(folder, one["filename"]) for one in json.loads(state.read_text("utf-8"))["_data_files"]]
+    for path in named:
+        if not path.is_file():
+            copy.lacks("files are missing", f"{folder.name}/{path.name}")
+    return [path for path in named if path.is_file()]
+
+
+def _repository(folder: Path, config: str | None) -> Splits:
+    written = {str(one.get("config_name", "default")): one for one in _card(folder).get("configs") or []}
+    parts = {name: splits for name, one in written.items() if (splits := _configured(folder, one.get("data_files")))}
+    parts = parts or _by_name(folder)
+    if not parts:
+        raise UserError(
+            f"{folder} should be a folder of Dataset.save_to_disk (with dataset_dict.json or state.json), or have Parquet "
+            "files as a repository of the hub has. A folder of audio files with a table is read by reader: manifest"
+        )
+    if config is None and len(parts) > 1:
+        raise UserError(f"{folder} has {len(parts)} parts; say config: one of {', '.join(sorted(parts))}")
+    if config is not None and config not in parts:
+        raise UserError(f"{folder} has no part '{config}': {suggest(config, parts)}")
+    return parts[config or next(iter(parts))]
+
+
+def _configured(folder: Path, data_files: Any) -> Splits:
+    """The splits of one of the configs of a README.md: patterns by split, or patterns alone, which train."""
+    entries = data_files if isinstance(data_files, list) else [data_files]
+    found: Splits = {}
+    for entry in filter(None, entries):
+        split, patterns = (entry.get("split", "train"), entry["path"]) if isinstance(entry, dict) else ("train", entry)
+        for pattern in patterns if isinstance(patterns, list) else [patterns]:
+            _inside(folder, pattern)
+            matching = sorted(path for path in folder.glob(pattern) if path.suffix == ".parquet")
+            found.setdefault(str(split), []).extend(matching)
+    return {split: paths for split, paths in found.items() if paths}
+
+
+def _by_name(folder: Path) -> dict[str, Splits]:
+    parts: dict[str, Splits] = {}
+    for path in map(Path, files_below(folder, ".parquet")):
+        above = list(path.relative_to(folder).parts[:-1])
+        piece = PIECE.fullmatch(path.stem)
+        split = piece[1] if piece else path.stem
+        if path.stem.isdigit() and above:  # train/0000.parquet
+            split = above.pop()
+        part = "/".join(name for name in above if name != "data") or "default"
+        parts.setdefault(part, {}).setdefault(split, []).append(path)
+    return parts
+
+
+def _check_pieces(split: str, paths: list[Path], copy: Copy) -> None:
+    there: dict[tuple[str, int], set[int]] = {}
+    for path in paths:
+        if piece := PIECE.fullmatch(path.stem):
+            there.setdefault((piece[1], int(piece[3])), set()).add(int(piece[2]))
+    for (name, count), numbers in there.items():
+        for number in sorted(set(range(count)) - numbers):
+            copy.lacks("files are missing", f"{split}: {name}-{number:05}-of-{count:05}")
+
+
+def _card(folder: Path) -> dict[str, Any]:
+    """The YAML that README.md begins with."""
+    readme = folder / "README.md"
+    lines = readme.read_text("utf-8", errors="replace").splitlines() if readme.is_file() else []
+    if not lines or lines[0].strip() != "---":
+        return {}
+    try:
+        card = yaml.safe_load("\n".join(_until_rule(lines[1:])))
+    except yaml.YAMLError as error:
+        raise UserError(f"the head of {readme} is no YAML: {error}") from error
+    return card if isinstance(card, dict) else {}
+
+
+def _until_rule(lines: list[str]) -> Iterator[str]:
+    for line in lines:
+        if line.strip() == "---":
+            return
+        yield line
+
+
+def _inside(folder: Path, name: str) -> Path:
+    """A path that a file of the data set names. It must not lead out of the folder."""
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        raise UserError(f"{folder}: files should lie in it, and it names {name}")
+    return folder / name
