@@ -29,7 +29,7 @@ from orchestrator.stages.encoder_pass import run_locally
 from orchestrator.stages.recordings import Recording, Recordings
 from orchestrator.stages.sample import Sample
 from orchestrator.stages.shards import cut, read_index, read_shards, write_index, write_shard
-from orchestrator.stages.speech import ContinuousSpeech, DiscreteSpeech, NoSpeech
+from orchestrator.stages.speech import CentroidsSpeech, ContinuousSpeech, DiscreteSpeech, NoSpeech
 from orchestrator.stages.training import Training
 from orchestrator.stages.units import Units, pack, read_units
 from orchestrator.store import Store
@@ -341,7 +341,7 @@ def test_real_units_are_analysed_with_and_without_bpe_and_de_duplication(analyse
 def test_both_arms_have_a_spectrum_and_quantising_narrows_it(analysed):
     speech, stage, rows = analysed
     store, units = speech.store, speech.units(16)
-    of = ContinuousSpeech(features=speech.features(), sample=speech.sample(), downsample=2)
+    of = ContinuousSpeech(features=(speech.features(),), samples=(speech.sample(),), downsample=2)
     frames = store.build(Analysis(speech=of, annotations=stage)).json("analysis.json")
     centroids = store.build(Analysis(speech=DiscreteSpeech(units=units, dedup=True), annotations=stage))
     centroids = centroids.json("analysis.json")
@@ -359,6 +359,28 @@ def test_both_arms_have_a_spectrum_and_quantising_narrows_it(analysed):
         assert 1 <= theirs["effective_rank"] < ours["effective_rank"] <= 24
         assert theirs["variance"] < ours["variance"]
         assert sum(share > 0 for share in theirs["shares"]) <= 15  # 16 centroids span 15 directions
+
+
+def test_centroids_have_the_tokens_and_the_spectrum_of_their_units_and_fewer_positions(analysed):
+    speech, stage, rows = analysed
+    store, units, sample = speech.store, speech.units(16), speech.sample()
+    for dedup in (True, False):
+        of = CentroidsSpeech(units=units, dedup=dedup, downsample=3, sample=sample)
+        centroids = store.build(Analysis(speech=of, annotations=stage)).json("analysis.json")
+        plain = store.build(Analysis(speech=DiscreteSpeech(units=units, dedup=dedup), annotations=stage))
+        plain = plain.json("analysis.json")
+        for key in ("distribution", "splits", "seen_less", "spectrum", "compression", "bits_per_second"):
+            assert centroids[key] == plain[key]
+        lengths = [len(values) for values in of.load(store.open, rows["id"]).values()]
+        assert centroids["kind"] == "centroids" and centroids["positions"] == sum(-(-n // 3) for n in lengths)
+
+
+def test_a_sum_of_layers_that_is_not_learned_yet_has_nothing_to_be_analysed(analysed):
+    speech, stage, _ = analysed
+    layers, samples = (speech.features(),) * 2, (speech.sample(),) * 2
+    several = ContinuousSpeech(features=layers, samples=samples, downsample=2)
+    with pytest.raises(StageError, match="weighted sum of layers"):
+        speech.store.build(Analysis(speech=several, annotations=stage))
 
 
 def test_an_analysis_needs_no_training_and_reads_the_codebook_of_its_units(analysed):
