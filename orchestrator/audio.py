@@ -7,17 +7,22 @@ from __future__ import annotations
 
 import os
 import re
+from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import groupby, islice
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 import soundfile
 
 from orchestrator.errors import StageError
-from orchestrator.inspection import Inspection, Key, remember, remembered
+from orchestrator.inspection import COLUMNS, KEY, Inspection, Key, compact, find, remember, remembered
 from orchestrator.stage import Progress, silent
 from orchestrator.store import checksum
 
@@ -31,7 +36,13 @@ TOLERANCE = 0.1
 """Seconds by which the end of a segment may lie beyond the end of its file: annotations are rounded."""
 
 FLUSH = 1000
-"""Files after which the index is written down: what an interruption costs at most."""
+"""Recordings after which the index is written down: what a killed process loses at most."""
+
+STATS = 512
+"""Files whose size and time of change are asked for in one go: a task for each costs more than the question."""
+
+WAITING = 32
+"""Files a worker that are handed out ahead of it."""
 
 BLOCK = 1 << 18
 """Frames decoded at a time while inspecting: an hour-long file needs no more memory than a short one."""
@@ -142,59 +153,87 @@ def index(
     Raises:
         StageError: no recording is left, or more than `limits.max_broken` of them are damaged.
     """
-    limits = limits or Limits()
-    spans = [(str(row.audio), _number(row.start), _number(row.seconds)) for row in table.itertuples()]
-    keys, known = _inspections(spans, cache, progress, workers or os.cpu_count() or 1)
-    good, bad = [], []
-    for name, (path, start, seconds), key in zip(table["id"], spans, keys, strict=True):
-        one = known[key]
-        if reason := one.problem or limits.problem(one.seconds):
-            bad.append((name, path, start, seconds, reason, one.problem is not None))
-        else:
-            good.append((name, path, start, one.seconds, one.hash))
-    quarantine = pd.DataFrame(bad, columns=["id", "audio", "start", "seconds", "reason", "broken"])
-    _judge(quarantine, len(table), limits)
-    numbers = {"start": "float64", "seconds": "float64"}
-    return (
-        pd.DataFrame(good, columns=["id", "audio", "start", "seconds", "hash"]).astype(numbers),
-        quarantine.astype({**numbers, "broken": "bool"}),
-    )
+    asked, known = _keys(table), remembered(cache)
+    found = find(known, asked)
+    if found["hash"].null_count:
+        todo = asked.filter(pc.is_null(found["hash"]))
+        fresh = _inspected(todo, cache, progress, workers or os.cpu_count() or 1)
+        compact(cache)
+        found = find(pa.concat_tables([known, fresh]), asked)
+    return _parted(table, found, limits or Limits())
 
 
-def is_indexed(table: pd.DataFrame, cache: Path) -> bool:
-    """Whether `index` would open no file: every recording was inspected and none has changed since."""
+def cached(table: pd.DataFrame, cache: Path, limits: Limits | None = None) -> tuple[pd.DataFrame, pd.DataFrame] | None:
+    """What `index` gives where it has no file to open; None where it would have to open some."""
     known = remembered(cache)
-    return all(
-        (str(row.audio), *_stat(str(row.audio)), _number(row.start), _number(row.seconds)) in known
-        for row in table.itertuples()
+    if not len(known):  # not worth a look at every file
+        return None
+    found = find(known, _keys(table))
+    return None if found["hash"].null_count else _parted(table, found, limits or Limits())
+
+
+def _keys(table: pd.DataFrame) -> pa.Table:
+    """The key of each row, with the size and the time of change of its file as they are now."""
+    files = pa.array(table["audio"], pa.string()).dictionary_encode()
+    paths = files.dictionary.to_pylist()
+    batches = [paths[at : at + STATS] for at in range(0, len(paths), STATS)]
+    with ThreadPoolExecutor(16) as pool:  # A file server answers many questions at once.
+        stats = [stat for batch in pool.map(lambda batch: [_stat(path) for path in batch], batches) for stat in batch]
+    of_row = np.array(stats, np.int64).reshape(-1, 2)[files.indices.to_numpy()]
+    span = [pa.array(table[name].astype("float64"), from_pandas=True) for name in ("start", "seconds")]
+    return pa.table([files.dictionary_decode(), of_row[:, 0], of_row[:, 1], *span], schema=KEY)
+
+
+def _inspected(todo: pa.Table, cache: Path, progress: Progress, workers: int) -> pa.Table:
+    """Inspections of keys, made now and remembered as they come."""
+    todo = todo.group_by(KEY.names).aggregate([]).select(KEY.names).sort_by([(name, "ascending") for name in KEY.names])
+    rows = (
+        row for batch in todo.to_batches(STATS) for row in zip(*(c.to_pylist() for c in batch.columns), strict=True)
     )
-
-
-def _inspections(
-    spans: list[tuple[str, float | None, float | None]], cache: Path, progress: Progress, workers: int
-) -> tuple[list[Key], dict[Key, Inspection]]:
-    """The key of each span, and an inspection for every key, from the cache or made now."""
-    paths = list(dict.fromkeys(path for path, _, _ in spans))
-    known = remembered(cache)
+    total, done = pc.count_distinct(todo["path"]).as_py(), 0
+    tables, fresh = [COLUMNS.empty_table()], {}
+    running: deque[tuple[list[Key], Future[list[Inspection]]]] = deque()
+    files = groupby(rows, key=itemgetter(0))
     pool = ThreadPoolExecutor(workers)
     try:
-        stats = dict(zip(paths, pool.map(_stat, paths), strict=True))
-        keys: list[Key] = [(path, *stats[path], start, seconds) for path, start, seconds in spans]
-        todo: dict[str, list[Key]] = {}
-        for key in dict.fromkeys(keys):
-            if key not in known:
-                todo.setdefault(key[0], []).append(key)
-        files = list(todo)
-        for at in range(0, len(files), FLUSH):
-            batch = [todo[path] for path in files[at : at + FLUSH]]
-            found = pool.map(lambda keys: list(examine(keys[0][0], [key[3:] for key in keys])), batch)
-            fresh = dict(pair for keys, ones in zip(batch, found, strict=True) for pair in zip(keys, ones, strict=True))
-            remember(cache, fresh)
-            known |= fresh
-            progress(at + len(batch), len(files), "recordings")
+        while done < total:
+            for path, keys in islice(files, WAITING * workers - len(running)):
+                one = list(keys)
+                running.append((one, pool.submit(lambda path, one: [*examine(path, [k[3:] for k in one])], path, one)))
+            keys, found = running.popleft()
+            fresh |= zip(keys, found.result(), strict=True)
+            done += 1
+            if len(fresh) >= FLUSH:
+                tables.append(remember(cache, fresh))
+                fresh = {}
+            progress(done, total, "recordings")
     finally:
         pool.shutdown(cancel_futures=True)  # An interruption doesn't wait for what has not begun.
-    return keys, known
+        tables.append(remember(cache, fresh))
+    return pa.concat_tables(tables)
+
+
+def _parted(table: pd.DataFrame, found: pa.Table, limits: Limits) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The good recordings and the quarantine, out of what is known of each row."""
+    seconds = found["seconds"].to_numpy()
+    broken = pc.is_valid(found["problem"]).to_numpy()
+    bad = broken | (seconds < limits.min_seconds) | (seconds > limits.max_seconds)
+    told = table.loc[bad, ["id", "audio"]].reset_index(drop=True)
+    number = table[["start", "seconds"]].astype("float64")
+    reasons = [
+        problem or limits.problem(length)
+        for problem, length in zip(found.filter(pa.array(bad))["problem"].to_pylist(), seconds[bad], strict=True)
+    ]
+    quarantine = told.assign(
+        start=number["start"].to_numpy()[bad],
+        seconds=number["seconds"].to_numpy()[bad],
+        reason=pd.Series(reasons, dtype="str"),
+        broken=broken[bad],
+    )
+    _judge(quarantine, len(table), limits)
+    good = table.loc[~bad, ["id", "audio"]].reset_index(drop=True)
+    hashes = found["hash"].to_pandas().to_numpy()[~bad]
+    return good.assign(start=number["start"].to_numpy()[~bad], seconds=seconds[~bad], hash=hashes), quarantine
 
 
 def _judge(quarantine: pd.DataFrame, total: int, limits: Limits) -> None:
@@ -212,7 +251,7 @@ def _judge(quarantine: pd.DataFrame, total: int, limits: Limits) -> None:
 
 def _stat(path: str) -> tuple[int, int]:
     try:
-        stat = Path(path).stat()
+        stat = os.stat(path)  # noqa: PTH116 (a Path for each costs more than the question)
     except OSError:
         return -1, -1
     return stat.st_size, stat.st_mtime_ns

@@ -79,9 +79,7 @@ class Indexed:
         files, quarantine = self.audio_files, self.quarantine
         if store.has(self.recordings):
             stored = pd.read_parquet(store.open(self.recordings).file("recordings.parquet"), columns=["id", "audio"])
-            if dict(zip(stored["id"], stored["audio"], strict=True)) == dict(
-                zip(files["id"], files["audio"], strict=True)
-            ):
+            if all(stored[name].tolist() == files[name].tolist() for name in ("id", "audio")):
                 return
             discard(store.folder(self.recordings))
         store.put(self.recordings, lambda folder: write_tables(folder, files, quarantine))
@@ -112,24 +110,29 @@ def index(name: str, corpus: Corpus, store: Store, progress: Progress = silent, 
         )
         table = table.assign(seconds=_synthesised_seconds(table, recordings, store))
         return Indexed(name, table, recordings, _no_quarantine())
+    if not table["id"].is_unique:
+        twice = sorted(set(table.loc[table["id"].duplicated(), "id"]))
+        raise UserError(f"corpus '{name}': ids should occur once: {', '.join(twice[:10])} ({len(twice)} occur again)")
     cache = store.root / "index"
-    if only_cached and not audio.is_indexed(table, cache):
-        return Indexed(name, table, Recordings(content=NOT_INDEXED, corpus=name), _no_quarantine())
     limits = Limits(corpus.min_seconds, corpus.max_seconds, corpus.max_broken)
     try:
-        good, bad = audio.index(table, cache, limits, progress)
+        found = audio.cached(table, cache, limits) if only_cached else audio.index(table, cache, limits, progress)
     except UserError as error:
         raise UserError(f"corpus '{name}': {error}") from error
-    files = good[["id", "audio", "start", "seconds", "hash"]].sort_values("id", ignore_index=True)
-    content = notes.digest(
-        [r.id, r.hash, None if pd.isna(r.start) else (r.start, r.seconds)] for r in files.itertuples()
-    )
-    healthy = table[table["id"].isin(files["id"])].drop(columns="seconds")
-    healthy = healthy.merge(files[["id", "seconds"]], on="id", validate="one_to_one")
+    if found is None:
+        return Indexed(name, table, Recordings(content=NOT_INDEXED, corpus=name), _no_quarantine())
+    files, bad = found
+    healthy = table[~table["id"].isin(bad["id"])] if len(bad) else table
+    healthy = healthy.assign(seconds=files["seconds"].to_numpy()).reset_index(drop=True)
     for split in sorted(set(table["split"]) - set(healthy["split"])):
         raise UserError(
             f"corpus '{name}': the split '{split}' is empty once its {len(bad)} broken recordings are left out"
         )
+    if not files["id"].is_monotonic_increasing:
+        files = files.sort_values("id", ignore_index=True)
+    # Of a file that is used whole, the hash says all; its length depends on who decodes it.
+    segments = files[["start", "seconds"]].where(files["start"].notna())
+    content = notes.digest_columns({"id": files["id"], "hash": files["hash"], **segments})
     return Indexed(name, healthy, Recordings(content=content, corpus=name), bad, files)
 
 

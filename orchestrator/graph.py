@@ -153,10 +153,17 @@ def resolve(
 
 @dataclass(frozen=True)
 class _TaskNotes:
-    """What is said about a corpus for one task: all of it, what training sees, and the labels of a classification."""
+    """What is said about a corpus for one task.
+
+    Attributes:
+        all, taught: all of it, and what training sees.
+        covered: which utterances of which splits it is said about, whatever it is.
+        labels: of a classification.
+    """
 
     all: Annotations
     taught: Annotations
+    covered: Annotations
     labels: tuple[str, ...]
 
 
@@ -205,8 +212,8 @@ class _Resolver:
                 problems[str(error)] = None
             else:
                 if cell.features != "none" and cell.layer != WEIGHTED:  # a sum that is not learned yet has no frames
-                    training = scorings[cell].training
-                    analyses[cell] = Analysis(speech=training.speech, annotations=scorings[cell].annotations)
+                    speech = scorings[cell].training.speech
+                    analyses[cell] = Analysis(speech=speech, annotations=self._annotate(cell).covered)
         self._check(problems)
         return Graph(self._space, scorings, self._corpora, analyses, self._leaves)
 
@@ -262,11 +269,16 @@ class _Resolver:
             # What a training sees has an identity of its own: a mended test transcript scores again, and trains nothing.
             seen = table[table["split"].isin(("train", "dev"))].assign(speaker=None)
             taught, taught_rows = notes.annotations(cell.corpus, column, seen)
+            said = table[table[column].notna()]
+            covered, covered_rows = notes.annotations(
+                cell.corpus, "covered", said.assign(speaker=None, covered=said["split"])
+            )
+            self._leaves[covered] = lambda folder: notes.write_annotations(folder, covered_rows)
             self._leaves[stage] = lambda folder: notes.write_annotations(folder, rows)
             self._leaves[taught] = lambda folder: notes.write_annotations(folder, taught_rows)
             targets = rows.loc[rows["split"] == "train", "target"]
             labels = tuple(sorted(set(targets))) if task.kind == "classification" else ()
-            self._annotations[key] = _TaskNotes(stage, taught, labels)
+            self._annotations[key] = _TaskNotes(stage, taught, covered, labels)
         return self._annotations[key]
 
     def _select(self, corpus: str, fold: str | None) -> Selection:

@@ -14,7 +14,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import soundfile
+import yaml
 
 DATA = Path(os.environ.get("TOKENGRID_SHARED_DATA") or Path(__file__).parents[2] / "shared" / "data")
 HERE = (DATA / "manifest.tsv").is_file()
@@ -109,7 +112,11 @@ def speech_commands(folder: Path) -> Path:
     """The same words as in the published one, from its own test set; noise is its silent recordings in a row."""
     listed: dict[str, list[str]] = {"train": [], "dev": [], "test": []}
     silent = [row for row in utterances("speech_commands_v2_test") if row["label"] == "silence"]
-    for split, row in three_ways(row for row in utterances("speech_commands_v2_test") if row["label"] != "silence"):
+    for row in utterances("speech_commands_v2_test"):
+        if row["label"] == "silence":
+            continue
+        # Speakers are on one side, as in the published lists.
+        split = "dev" if row["split"] == "train" and row["speaker"][2] in "69b" else row["split"]
         name = Path(row["path"]).stem
         word = row["label"]
         if word == "unknown":  # four_bfd26d6b_nohash_1
@@ -135,9 +142,11 @@ def speech_commands_test_set(folder: Path) -> Path:
     return folder
 
 
-MEN = ("03", "10", "11", "12", "15")
-WOMEN = ("08", "09", "13", "14", "16")
+MEN, WOMEN = ("10", "11", "12", "15"), ("09", "13", "14", "16")
 """The actors of EmoDB by their numbers. It is German: it stands in for the layout of English corpora, not for their words."""
+
+SESSIONS = {"10": 1, "09": 1, "11": 2, "12": 3, "13": 3, "14": 4, "15": 4, "16": 5}
+"""Actor → session of IEMOCAP's layout, which has two a session: EmoDB has eight here."""
 
 
 def actor(row: Row) -> str:
@@ -145,14 +154,13 @@ def actor(row: Row) -> str:
 
 
 def iemocap(folder: Path) -> Path:
-    """EmoDB in five sessions of a man and a woman: emotions and speakers are true, texts are not (boredom is frustration)."""
+    """EmoDB in five sessions: emotions and speakers are true, texts are not (boredom is frustration)."""
     codes = {"anger": "ang", "happiness": "hap", "neutral": "neu", "sadness": "sad"}
     codes |= {"fear": "fea", "disgust": "dis", "boredom": "fru"}
     labels: dict[Path, list[str]] = {}
     texts: dict[Path, list[str]] = {}
     for number, row in enumerate(utterances("emodb_2s")):
-        sex, group = ("M", MEN) if actor(row) in MEN else ("F", WOMEN)
-        session = group.index(actor(row)) + 1
+        sex, session = "M" if actor(row) in MEN else "F", SESSIONS[actor(row)]
         style = "impro01" if number % 2 else "script01_1"
         dialogue = f"Ses0{session}F_{style}"
         name = f"{dialogue}_{sex}{number:03}"
@@ -194,11 +202,71 @@ def ravdess(folder: Path) -> Path:
     order = ("neutral", "boredom", "happiness", "sadness", "anger", "fear", "disgust")
     seen: Counter[tuple[str, str]] = Counter()
     for row in utterances("emodb_2s"):
-        group, first = (MEN, 1) if actor(row) in MEN else (WOMEN, 2)
-        number = first + 2 * group.index(actor(row))
+        number = dict(zip([*MEN, *WOMEN], (1, 5, 11, 13, 2, 8, 12, 14), strict=True))[actor(row)]  # All five folds.
         place = seen[actor(row), row["label"]]
         seen[actor(row), row["label"]] += 1
         emotion = order.index(row["label"]) + 1
         name = f"03-01-{emotion:02}-{place // 4 + 1:02}-{place // 2 % 2 + 1:02}-{place % 2 + 1:02}-{number:02}.wav"
         wav(row, folder / f"Actor_{number:02}" / name)
+    return folder
+
+
+def huggingface_table(rows: Iterable[Row]) -> pa.Table:
+    """Keywords as `datasets` (5.2) lays them out: audio in cells, labels as numbers whose names are in the metadata."""
+    rows = list(rows)
+    names = sorted({row["label"] for row in utterances("speech_commands_v2_test")})
+    features = {
+        "audio": {"sampling_rate": 16000, "_type": "Audio"},
+        "label": {"names": names, "_type": "ClassLabel"},
+        "speaker_id": {"dtype": "string", "_type": "Value"},
+        "said_by": {"feature": {"names": ["child", "adult"], "_type": "ClassLabel"}, "_type": "List"},
+    }
+    cells = [{"bytes": (DATA / row["path"]).read_bytes(), "path": Path(row["path"]).name} for row in rows]
+    table = pa.table(
+        {
+            "audio": pa.array(cells, pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
+            "label": pa.array([names.index(row["label"]) for row in rows], pa.int64()),
+            "speaker_id": pa.array([row["speaker"] or None for row in rows], pa.string()),
+            "said_by": pa.array([[1, 0] for _ in rows], pa.list_(pa.int64())),
+        }
+    )
+    return table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+
+
+def huggingface_splits(count: int = 12) -> dict[str, list[Row]]:
+    """train, validation and test of `count` keywords each at most, spread over the labels."""
+    found: dict[str, list[Row]] = {"train": [], "validation": [], "test": []}
+    for split, row in three_ways(utterances("speech_commands_v2_test"), dev=3):
+        found[{"dev": "validation"}.get(split, split)].append(row)
+    return {split: rows[:: max(1, len(rows) // count)][:count] for split, rows in found.items()}
+
+
+def huggingface_saved(folder: Path) -> Path:
+    """What `DatasetDict.save_to_disk` writes: a folder a split with Arrow streams."""
+    for split, rows in huggingface_splits().items():
+        table = huggingface_table(rows)
+        (folder / split).mkdir(parents=True)
+        pieces = [f"data-{number:05}-of-00002.arrow" for number in range(2)]
+        for piece, part in zip(pieces, (table.slice(0, 7), table.slice(7)), strict=True):
+            with pa.ipc.new_stream(folder / split / piece, table.schema) as stream:
+                stream.write_table(part)
+        state = {"_data_files": [{"filename": piece} for piece in pieces], "_fingerprint": "266558392964f533"}
+        (folder / split / "state.json").write_text(json.dumps(state))
+        (folder / split / "dataset_info.json").write_text("{}")
+    (folder / "dataset_dict.json").write_text(json.dumps({"splits": list(huggingface_splits())}))
+    return folder
+
+
+def huggingface_repository(folder: Path) -> Path:
+    """What `push_to_hub` puts into a repository: Parquet files in `data`, and their counts in README.md."""
+    (folder / "data").mkdir(parents=True)
+    counts = []
+    for split, rows in huggingface_splits().items():
+        table = huggingface_table(rows)
+        for number, part in enumerate((table.slice(0, 7), table.slice(7))):
+            pq.write_table(part, folder / "data" / f"{split}-{number:05}-of-00002.parquet")
+        counts.append({"name": split, "num_examples": len(rows)})
+    files = [{"split": split, "path": f"data/{split}-*"} for split in huggingface_splits()]
+    card = {"dataset_info": {"splits": counts}, "configs": [{"config_name": "default", "data_files": files}]}
+    (folder / "README.md").write_text(f"---\n{yaml.safe_dump(card)}---\n# Words\n", "utf-8")
     return folder

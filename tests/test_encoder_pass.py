@@ -263,7 +263,7 @@ def test_a_broken_file_is_named_and_the_rest_is_there(few: Speech, tmp_path: Pat
     frames, before = (read_shards(store.open(few.features())) for store in (few.store, whole))
     assert set(before) - set(frames) == {broken.stem}
     assert all(np.array_equal(frames[name], before[name]) for name in frames)
-    speech = ContinuousSpeech(features=few.features(), sample=few.sample(), downsample=1)
+    speech = ContinuousSpeech(features=(few.features(),), samples=(few.sample(),), downsample=1)
     assert list(unreadable(speech, few.store.open)) == [broken.stem]
     assert list(load_all(speech, few.store.open, sorted(frames)[:3])) == sorted(frames)[:3]
 

@@ -124,7 +124,7 @@ def test_every_cell_has_its_result(once: Finished):
 
 
 def test_shared_stages_are_made_exactly_once(once: Finished):
-    wanted = {s.identity: s for s in walk(*once.graph.scorings.values())}
+    wanted = {s.identity: s for s in walk(*once.graph.scorings.values(), *once.graph.analyses.values())}
     recordings = once.graph.corpora["spoken"].recordings.identity
     shards = once.made["shards"]
     assert {i: n for i, n in once.made.items() if i != "shards"} == {i: 1 for i in wanted if i != recordings}
@@ -163,7 +163,7 @@ def test_a_codebook_size_more_costs_its_codebook_units_bpe_and_cells(finished: F
     graph.put_leaves(finished.store)
     plan = todo(graph, finished.store, graph.cells)
     stages = [stage for work in plan.works for stage in work.stages]
-    assert sorted(stage.name for stage in stages) == ["bpe", "codebook", "units"]
+    assert sorted(stage.name for stage in stages) == ["analysis", "analysis", "bpe", "codebook", "units"]
     assert all(getattr(stage, "k", 12) == 12 for stage in stages)
     assert {(cell.codebook, cell.bpe) for cell in plan.cells} == {(12, None), (12, 20)}
     assert plan.finished == 5

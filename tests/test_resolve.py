@@ -178,5 +178,7 @@ def test_what_is_left_of_work_is_what_did_not_need_what_failed(mine: Mine, store
     left = [w.without({bad.identity}) for w in works]
     remaining = [stage for work in left if work for stage in work.stages]
     assert all(bad.identity not in {s.identity for s in walk(stage)} for stage in remaining)
-    assert len(remaining) == len([s for w in works for s in w.stages]) - 3  # the codebook, its units, their BPE
+    assert (
+        len(remaining) == len([s for w in works for s in w.stages]) - 5
+    )  # the codebook, its units, their BPE, and what is told of both
     assert [w.without(set()) for w in works] == works

@@ -48,6 +48,7 @@ def _attention(
     Returns:
         `[B, T, D]`, no weights, and the position bias.
     """
+    import torch
     from torch.nn.functional import scaled_dot_product_attention
 
     batch, length, _ = hidden_states.shape
@@ -56,9 +57,11 @@ def _attention(
     heads = hidden_states.view(batch, length, module.num_heads, module.head_dim).transpose(1, 2)
     gates = module.gru_rel_pos_linear(heads).unflatten(-1, (2, 4)).sum(-1).sigmoid()
     update, reset = gates.chunk(2, dim=-1)
-    bias = (update * (reset * module.gru_rel_pos_const - 1.0) + 2.0) * position_bias
-    if attention_mask is not None and not attention_mask.all():
-        bias.masked_fill_(~attention_mask[:, None, None, :].bool(), float("-inf"))
+    gate = update * (reset * module.gru_rel_pos_const - 1.0) + 2.0
+    padding = hidden_states.new_zeros(1 if attention_mask is None else (batch, 1, 1, length))
+    if attention_mask is not None:
+        padding.masked_fill_(~attention_mask[:, None, None, :].bool(), float("-inf"))
+    bias = torch.addcmul(padding, gate, position_bias)  # in one go: it is as large as all weights of all heads
 
     def split(x: Tensor) -> Tensor:
         return x.view(batch, length, module.num_heads, module.head_dim).transpose(1, 2)

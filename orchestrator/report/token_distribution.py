@@ -16,18 +16,21 @@ from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
+from orchestrator.evenness import FIFTH
 from orchestrator.matrix import COORDINATES
 from orchestrator.report.layout import COLUMN
 from orchestrator.report.tables import wrap
-from orchestrator.report.token_table import speech_coordinates, varying
+from orchestrator.report.token_table import OF_DECODERS, speech_coordinates, varying
+from orchestrator.report.words import show
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from orchestrator.matrix import Matrix
 
-FONT, PANEL, CHARACTER_INCHES, LINE_INCHES = 9, 3.6, 0.07, 0.19
+FONT, PANEL, GAP, CHARACTER_INCHES, LINE_INCHES = 9, 3.7, 0.75, 0.065, 0.19
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 """Told apart by colour-blind eyes; where there are more to tell, viridis."""
 DASHES: tuple[Any, ...] = (
@@ -39,25 +42,40 @@ DASHES: tuple[Any, ...] = (
     (0, (8, 2, 2, 2, 2, 2)),
 )
 MARKERS = "osD^v"
-POINT = 0.2
+WORDS = {"encoder": "", "layer": "layer ", "codebook": "k", "bpe": "bpe"}
 
 PANELS = (
-    ("Use of tokens", "used token types, rarest first (%)", "occurrences (%)"),
-    ("Variance as stored", "directions, weakest first (%)", "variance (%)"),
-    ("Variance, dimensions normalised", "directions, weakest first (%)", "variance (%)"),
+    ("Use of tokens", "used token types, rarest first (%)", "occurrences (%)", 5.0),
+    ("Variance, frames as stored", "directions, weakest first (%)", "variance (%)", 3.4),
+    ("Variance, dimensions normalised", "directions, weakest first (%)", "variance (%)", 3.4),
 )
-STREAM = ("dedup", "bpe", "downsample", "features")
-"""What a curve's dashes tell; its colour tells the other coordinates."""
+"""Titles and axes of the panels, and how wide they are, in inches."""
+NOTE = (
+    "On the dotted diagonal all types are equally common, all directions equally strong. Marks: the rarest 20 % of the used "
+    "types, the weakest 20 % of the directions. Spectra: of training frames (black to grey), and of the centroids that stand "
+    "for them. Occurrences and variance are different things: compare curves within a panel."
+)
+STREAM = ("features", "downsample", "dedup", "bpe")
+"""What is made of units or frames after their encoder, layer and codebook."""
 
 
 @dataclass(frozen=True)
 class Curve:
-    """One line in one panel. `looks` are its coordinates, by which it has the same colour and dashes in every panel."""
+    """One line in one panel.
+
+    Attributes:
+        places, share: where it runs, from 0 to 1.
+        kind: `tokens`, or of a spectrum `frames` or `centroids`.
+        colour, dashes, mark: what these tell of it. Curves alike in them look alike in every panel.
+    """
 
     label: str
-    looks: Mapping[str, Any]
     places: Sequence[float]
     share: Sequence[float]
+    kind: str
+    colour: str
+    dashes: str = ""
+    mark: str = ""
 
 
 def has_material(matrix: Matrix) -> bool:
@@ -70,54 +88,47 @@ def token_distribution(matrix: Matrix) -> Figure:
 
     Tasks whose curves coincide (several on one corpus) share a row; so do configurations that share a curve.
     """
-    groups = _groups([cell for cell in matrix.cells if cell.get("analysis")])
+    groups = _groups(matrix.cells)
     curves = [curve for panels in groups.values() for panel in panels for curve in panel]
     styles = _styles(curves)
-    labels = {curve.label: styles[curve.label] for curve in curves}
-    longest = max(map(len, labels), default=1)
-    width = 3 * (PANEL + 0.7)
-    columns = max(1, min(len(labels), int(width / ((longest + 7) * CHARACTER_INCHES))))
-    legend = (math.ceil(len(labels) / columns) + 1.5) * LINE_INCHES
-    notes = wrap(
-        "The diagonal is even: every type as common, every direction as strong as another. Marks: what the rarest 20 % of the "
-        "used types, or the weakest 20 % of the directions, hold. Solid black: frames; other spectra: the centroids that stand "
-        "for them.",
-        int(width / CHARACTER_INCHES),
-    )
-    bottom = legend + (len(notes) + 0.5) * LINE_INCHES
-    height = 0.55 + len(groups) * (PANEL + 0.95) + bottom
+    width = 0.2 + sum(across + GAP for *_, across in PANELS)
+    columns = max(1, int(width / ((max(map(len, styles), default=1) + 7) * CHARACTER_INCHES)))
+    notes = wrap(NOTE, int(width / CHARACTER_INCHES))
+    legend = (math.ceil(len(styles) / columns) + 1) * LINE_INCHES
+    bottom = legend + (len(notes) + 1) * LINE_INCHES
+    height = 0.55 + len(groups) * (PANEL + 1.05) + bottom
     figure = Figure(figsize=(width, height), facecolor="white", dpi=130)
     FigureCanvasAgg(figure)
-    figure.text(
-        0.2 / width, 1 - 0.3 / height, f"{matrix.space}: how even tokens and variance are", size=FONT + 3, weight="bold"
-    )
+
+    def write(x: float, y: float, text: str, **style: Any) -> None:
+        figure.text(x / width, y / height, text, **style)
+
+    write(0.2, height - 0.3, f"{matrix.space}: how even tokens and variance are", size=FONT + 3, weight="bold")
     for g, (title, panels) in enumerate(groups.items()):
-        top = height - 0.55 - g * (PANEL + 0.95)
-        figure.text(0.2 / width, (top - 0.15) / height, title, size=FONT + 1, weight="bold")
-        for p, panel in enumerate(panels):
-            place = (0.65 + p * (PANEL + 0.7), top - 0.55 - PANEL + 0.1, PANEL - 0.1, PANEL - 0.1)
-            axes = figure.add_axes((place[0] / width, place[1] / height, place[2] / width, place[3] / height))
-            _draw(axes, panel, styles, *PANELS[p])
-    handles = [Line2D([], [], label=label, **style) for label, style in labels.items()]
-    if handles:
-        place = (0.15 / width, (bottom - 0.05) / height)
-        figure.legend(
-            handles=handles,
-            loc="upper left",
-            bbox_to_anchor=place,
-            ncols=columns,
-            fontsize=FONT - 1,
-            frameon=False,
-            handlelength=3.4,
-        )
+        top, left = height - 0.55 - g * (PANEL + 1.05), 0.65
+        write(0.2, top - 0.15, title, size=FONT + 1, weight="bold")
+        for p, (panel, (heading, x, y, across)) in enumerate(zip(panels, PANELS, strict=True)):
+            place = (left / width, (top - 0.5 - PANEL) / height, across / width, PANEL / height)
+            axes = figure.add_axes(place)
+            _draw(axes, panel, styles)
+            if p == 0 and panel:
+                _magnify(axes, panel, styles)
+            axes.set_title(heading, fontsize=FONT, loc="left")
+            axes.set_xlabel(x, fontsize=FONT)
+            axes.set_ylabel(y, fontsize=FONT)
+            left += across + GAP
+    if handles := [Line2D([], [], label=label, **style) for label, style in styles.items()]:
+        place = {"loc": "upper left", "bbox_to_anchor": (0.15 / width, (bottom - 0.05) / height)}
+        figure.legend(handles=handles, ncols=columns, fontsize=FONT - 1, frameon=False, handlelength=3.4, **place)
     for i, note in enumerate(reversed(notes)):
-        figure.text(0.2 / width, (0.1 + i * LINE_INCHES) / height, note, size=FONT - 1, color="#333333")
+        write(0.2, 0.12 + i * LINE_INCHES, note, size=FONT - 1, color="#333333")
     return figure
 
 
 def _groups(cells: Sequence[Mapping[str, Any]]) -> dict[str, tuple[list[Curve], ...]]:
     """Title → the curves of its panels; tasks with the same curves have one title."""
-    labels = [name for name in varying(cells) if name not in COLUMN] if cells else []
+    cells = [cell for cell in cells if cell.get("analysis")]
+    labels = [name for name in varying(cells) if name not in COLUMN]
     tasks: dict[tuple[Any, ...], dict[str, Mapping[str, Any]]] = {}
     for cell in cells:
         speech = json.dumps({k: v for k, v in speech_coordinates(cell).items() if k not in COLUMN})
@@ -137,63 +148,53 @@ def _title(tasks: Sequence[tuple[Any, ...]]) -> str:
 
 
 def _panels(cells: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> tuple[list[Curve], ...]:
-    tokens, raw, normalised = [], [], []
+    panels: tuple[dict[str, Curve], ...] = ({}, {}, {})
     for cell in cells:
         analysis = cell["analysis"]
-        places, looks = analysis["quantiles"], {name: cell[name] for name in COORDINATES}
-        if used := analysis.get("distribution"):
-            tokens.append(Curve(_label(cell, labels), looks, places, used["curve"]))
-            looks |= dict.fromkeys(STREAM) | {"features": "centroids"}
-            name = "centroids " + _label(cell, [label for label in labels if label not in STREAM])
+        places, used = analysis["quantiles"], analysis.get("distribution")
+        source = json.dumps([cell[name] for name in COORDINATES if name not in (*STREAM, *COLUMN, *OF_DECODERS)])
+        if used:
+            label = _label(cell, labels) or "tokens"
+            stream = {"dashes": json.dumps(cell["bpe"]), "mark": json.dumps(cell["dedup"])}
+            panels[0].setdefault(label, Curve(label, places, used["curve"], "tokens", source, **stream))
+        kind = "centroids" if used else "frames"
+        label = f"{kind} {_label(cell, [name for name in labels if name not in STREAM])}".strip()
+        for panel, of in ((panels[1], "raw"), (panels[2], "normalised")):
+            panel.setdefault(label, Curve(label, places, analysis["spectrum"][of]["curve"], kind, source))
+    return tuple(list(panel.values()) for panel in panels)
+
+
+def _label(cell: Mapping[str, Any], names: Sequence[str]) -> str:
+    """The coordinates that tell curves apart. How many tokens or frames make a position changes no curve."""
+    words = []
+    for name in names:
+        value = cell[name]
+        if value is None or name in ("features", "downsample"):
+            continue
+        if name == "dedup":
+            words += [] if value else ["all frames"]
         else:
-            looks |= dict.fromkeys(STREAM) | {"features": "continuous"}
-            name = "frames " + _label(cell, [label for label in labels if label not in STREAM])
-        for panel, kind in ((raw, "raw"), (normalised, "normalised")):
-            panel.append(Curve(name.strip(), looks, places, analysis["spectrum"][kind]["curve"]))
-    return tuple(list({(c.label, *c.share): c for c in panel}.values()) for panel in (tokens, raw, normalised))
-
-
-def _label(cell: Mapping[str, Any], labels: Sequence[str]) -> str:
-    written = {
-        "features": lambda v: "" if v == "discrete" else str(v),
-        "encoder": str,
-        "layer": lambda v: f"layer {v}",
-        "codebook": lambda v: f"k{v}",
-        "bpe": lambda v: f"bpe{v}",
-        "dedup": lambda v: "" if v else "all frames",
-    }
-    words = [
-        written.get(name, lambda v, n=name: f"{n.replace('_', ' ')} {v}")(cell[name])
-        for name in labels
-        if cell[name] is not None
-    ]
-    return " ".join(word for word in words if word) or cell["features"]
+            words.append(WORDS.get(name, name.replace("_", " ") + " ") + show(value))
+    return " ".join(words)
 
 
 def _styles(curves: Sequence[Curve]) -> dict[str, dict[str, Any]]:
-    """How each label is drawn: colour by what was quantised and how finely, dashes by what was made of the units."""
-    by_colour = [name for name in COORDINATES if name not in (*STREAM, *COLUMN)]
-    looks = {curve.label: curve.looks for curve in curves}
-    frames = [look for look in looks.values() if look["features"] == "continuous"]
-    others = [look for look in looks.values() if look["features"] != "continuous"]
-
-    def keys(of: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[str]:
-        return list(dict.fromkeys(json.dumps([look[name] for name in names]) for look in of))
-
-    colours = _colours(keys(others, by_colour))
-    greys = _greys(keys(frames, by_colour))
-    dashes = keys([look for look in others if look["features"] != "centroids"], ("bpe", "downsample", "features"))
-    marks = keys([look for look in others if look["features"] != "centroids"], ("dedup",))
+    """How each label is drawn: colour by what was quantised and how finely, dashes and marks by what was made of it."""
+    tokens = [curve for curve in curves if curve.kind == "tokens"]
+    colours = _colours(list(dict.fromkeys(curve.colour for curve in curves if curve.kind != "frames")))
+    greys = _greys(list(dict.fromkeys(curve.colour for curve in curves if curve.kind == "frames")))
+    dashes, marks = (list(dict.fromkeys(keys)) for keys in ([c.dashes for c in tokens], [c.mark for c in tokens]))
     styles: dict[str, dict[str, Any]] = {}
-    for label, look in looks.items():
-        key = json.dumps([look[name] for name in by_colour])
-        if look["features"] == "continuous":
-            styles[label] = {"color": greys[key], "linestyle": "-", "linewidth": 1.8, "marker": "s", "markersize": 4}
-            continue
-        stream = json.dumps([look[name] for name in ("bpe", "downsample", "features")])
-        dash, mark = (dashes.index(stream), marks.index(json.dumps([look["dedup"]]))) if stream in dashes else (0, 0)
-        styles[label] = {"color": colours[key], "linestyle": DASHES[dash % len(DASHES)], "linewidth": 1.2}
-        styles[label] |= {"marker": MARKERS[mark % len(MARKERS)], "markersize": 4}
+    for curve in curves:
+        style = {"linestyle": "-", "linewidth": 1.2, "marker": MARKERS[0], "markersize": 4}
+        if curve.kind == "frames":
+            style |= {"color": greys[curve.colour], "linewidth": 1.8}
+        else:
+            style["color"] = colours[curve.colour]
+        if curve.kind == "tokens":
+            style["linestyle"] = DASHES[dashes.index(curve.dashes) % len(DASHES)]
+            style["marker"] = MARKERS[marks.index(curve.mark) % len(MARKERS)]
+        styles[curve.label] = style
     return styles
 
 
@@ -207,24 +208,32 @@ def _greys(keys: Sequence[str]) -> dict[str, Any]:
     return {key: colormaps["Greys_r"](0.6 * i / max(len(keys) - 1, 1)) for i, key in enumerate(keys)}
 
 
-def _draw(
-    axes: Axes, curves: Sequence[Curve], styles: Mapping[str, Mapping[str, Any]], title: str, x: str, y: str
-) -> None:
+def _draw(axes: Axes, curves: Sequence[Curve], styles: Mapping[str, Mapping[str, Any]]) -> None:
     axes.plot([0, 100], [0, 100], color="#999999", linewidth=0.8, linestyle=":")
-    axes.axvline(100 * POINT, color="#cccccc", linewidth=0.8)
+    axes.axvline(100 * FIFTH, color="#cccccc", linewidth=0.8)
     for curve in curves:
-        style = dict(styles[curve.label])
-        share = [100 * value for value in curve.share]
-        places = [100 * value for value in curve.places]
-        nearest = min(range(len(places)), key=lambda i: abs(curve.places[i] - POINT))
-        axes.plot(places, share, markevery=[nearest], **style)
-    axes.set(xlim=(0, 100), ylim=(0, 100), xlabel=x, ylabel=y)
-    axes.set_title(title, fontsize=FONT, loc="left")
+        places = [100 * place for place in curve.places]
+        marked = min(range(len(places)), key=lambda i, at=curve.places: abs(at[i] - FIFTH))
+        axes.plot(places, [100 * s for s in curve.share], markevery=[marked], **styles[curve.label])
+    axes.set(xlim=(0, 100), ylim=(0, 100), xticks=range(0, 101, 20), yticks=range(0, 101, 20))
     axes.tick_params(labelsize=FONT - 1)
-    axes.set_xticks(range(0, 101, 20))
-    axes.set_yticks(range(0, 101, 20))
-    axes.xaxis.label.set_size(FONT)
-    axes.yaxis.label.set_size(FONT)
     axes.grid(alpha=0.25, linewidth=0.5)
     if not curves:
         axes.text(50, 50, "no configuration of this kind", ha="center", va="center", fontsize=FONT, color="#777777")
+
+
+def _magnify(axes: Axes, curves: Sequence[Curve], styles: Mapping[str, Mapping[str, Any]]) -> None:
+    """The surroundings of the mark, where no curve can be: above the diagonal."""
+    inset = axes.inset_axes((0.09, 0.53, 0.4, 0.42))
+    _draw(inset, curves, styles)
+    near = [
+        100 * share
+        for curve in curves
+        for place, share in zip(curve.places, curve.share, strict=True)
+        if abs(place - FIFTH) < 0.045
+    ]
+    room = max(0.05 * max(near), 0.1)
+    inset.set(xlim=(16, 24), ylim=(max(0, min(near) - room), max(near) + room), xticks=(16, 20, 24))
+    inset.yaxis.set_major_locator(MaxNLocator(5))
+    inset.tick_params(labelsize=FONT - 2)
+    axes.indicate_inset_zoom(inset, edgecolor="#777777", alpha=0.6)

@@ -115,7 +115,7 @@ def _discrete(speech: DiscreteSpeech, at: Build, rows: pd.DataFrame) -> dict[str
 
 @analyse.register
 def _centroids(speech: CentroidsSpeech, at: Build, rows: pd.DataFrame) -> dict[str, Any]:
-    return discrete(at, rows, speech.units, dedup=speech.dedup, downsample=speech.downsample)
+    return discrete(at, rows, speech.units, dedup=speech.dedup, downsample=speech.downsample, sample=speech.sample)
 
 
 def continuous(at: Build, rows: pd.DataFrame, features: Features, dimension: int, downsample: int) -> dict[str, Any]:
@@ -140,9 +140,19 @@ def continuous(at: Build, rows: pd.DataFrame, features: Features, dimension: int
 
 
 def discrete(
-    at: Build, rows: pd.DataFrame, units: Units, dedup: bool, bpe: Bpe | None = None, downsample: int = 1
+    at: Build,
+    rows: pd.DataFrame,
+    units: Units,
+    dedup: bool,
+    bpe: Bpe | None = None,
+    downsample: int = 1,
+    sample: Sample | None = None,
 ) -> dict[str, Any]:
-    """Everything about units, or the pieces that a BPE makes of them, `downsample` of them a position."""
+    """Everything about units, or the pieces that a BPE makes of them, `downsample` of them a position.
+
+    Args:
+        sample: whose deviations normalise the dimensions; that of the codebook by default.
+    """
     found, without = with_frames(at.open(units), rows)
     splits, lengths = count(at, found, sorted(set(rows["split"])), units, dedup, bpe)
     k, vocabulary, rate = units.codebook.k, len(next(iter(splits.values())).tokens), units.encoder.frame_rate
@@ -182,7 +192,7 @@ def discrete(
             for name, counts in splits.items()
         },
         "seen_less": [tokens.seen_less(train.tokens, tests, n) for n in FEWER_THAN],
-        "spectrum": spectrum_of_units(at, units.codebook, train.codes),
+        "spectrum": spectrum_of_units(at, units.codebook, sample or units.codebook.sample, train.codes),
     }
 
 
@@ -192,10 +202,10 @@ def spectrum_of_frames(at: Build, sample: Sample) -> dict[str, Any]:
     return _spectrum(spectrum.covariance(read["frames"]), read["std"], len(read["frames"]), kept=1.0)
 
 
-def spectrum_of_units(at: Build, codebook: Codebook, codes: np.ndarray) -> dict[str, Any]:
+def spectrum_of_units(at: Build, codebook: Codebook, sample: Sample, codes: np.ndarray) -> dict[str, Any]:
     """The same, of the centroids that stand for the training frames: code i stands for `codes[i]` of them."""
     artifact = at.open(codebook)
-    with safe_open(at.open(codebook.sample).file("sample.safetensors"), "numpy") as file:
+    with safe_open(at.open(sample).file("sample.safetensors"), "numpy") as file:
         deviation = file.get_tensor("std")
     judged = artifact.json("statistics.json")
     kept = 1 - _ratio(judged["held_out_inertia"], judged["total_variance"])

@@ -5,6 +5,7 @@ from tasks.corpora.crema_d import CremaDCorpus
 from tasks.corpora.fluent_speech_commands import FluentSpeechCommandsCorpus
 from tasks.corpora.huggingface import HuggingFaceCorpus
 from tasks.corpora.iemocap import IemocapCorpus
+from tasks.corpora.librispeech import LibriSpeechCorpus
 from tasks.corpora.manifest import ManifestCorpus
 from tasks.corpora.ravdess import RavdessCorpus
 from tasks.corpora.slurp import SlurpCorpus
@@ -12,6 +13,7 @@ from tasks.corpora.speech_commands import SpeechCommandsCorpus
 from tasks.corpora.synthetic_reader import SyntheticCorpus
 
 READERS: dict[str, type[Corpus]] = {
+    "librispeech": LibriSpeechCorpus,
     "manifest": ManifestCorpus,
     "synthetic": SyntheticCorpus,
     "slurp": SlurpCorpus,

@@ -7,28 +7,31 @@ copies Parquet into a cache of its own.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from orchestrator.errors import UserError
 from tasks.corpora import huggingface_layout as layout
 from tasks.corpora import splits, unpacking
-from tasks.corpora.manifest import ManifestCorpus
+from tasks.corpora.corpus import Corpus
+from tasks.corpora.manifest import ManifestCorpus, Scalar, SeededSplit
 from tasks.corpora.official import Copy
 
 if TYPE_CHECKING:
     import pandas as pd
 
-OURS_ONLY = {"reader", "path", "root", "hub", "config", "revision", "splits", "unpacked", "partial"}
+MANIFEST = ("columns", "where", "split", "dev_from", "dev_share", "dev_seed")
+"""Settings that mean what they mean for a manifest."""
+
+LIMITS = tuple(Corpus.model_fields.keys() - {"reader"})
 
 
-class HuggingFaceCorpus(ManifestCorpus):
+class HuggingFaceCorpus(Corpus):
     """Utterances out of a Hugging Face data set: its recordings are unpacked once, then it is read as a manifest is.
 
-    columns, where, split and dev_… are those of a manifest, with the columns of the data set. Numbers of labels
-    (`ClassLabel`) are their names. The column with the audio is found by its type. Where there are several splits, the
-    column `split` has their names.
+    Numbers of labels (`ClassLabel`) are their names. The column with the audio is found by its type. Where there are
+    several splits, the column `split` has their names.
 
     Attributes:
         path: a folder of `Dataset.save_to_disk`, or a copy of a repository with Parquet files.
@@ -38,19 +41,34 @@ class HuggingFaceCorpus(ManifestCorpus):
         splits: its split → ours; those that aren't named are left out. None for all, by their names.
         unpacked: where recordings are unpacked to; None for `<path>-unpacked`.
         partial: whether it may lack some of its files.
-        root: belongs to manifests.
-        allow_outside: whether recordings that are no cells but named by paths may lie outside the folder.
+        allow_outside: whether recordings that are named by paths, and are no cells, may lie outside the folder.
+        columns, where, split, dev_from, dev_share, dev_seed: as of a manifest, with the columns of the data set.
     """
 
-    reader: Literal["huggingface"] = "huggingface"  # type: ignore[assignment]
-    path: Path | None = None  # type: ignore[assignment]
+    reader: Literal["huggingface"] = "huggingface"
+    path: Path | None = None
     hub: str | None = Field(None, pattern=r"^[\w.-]+(/[\w.-]+)?$")
     revision: str = "main"
     config: str | None = None
     splits: dict[str, str] | None = None
     unpacked: Path | None = None
     partial: bool = False
-    root: None = None  # type: ignore[assignment]
+    allow_outside: bool = False
+    columns: dict[str, str | None] = Field(default_factory=dict)
+    where: dict[str, Scalar | list[Scalar]] = Field(default_factory=dict)
+    split: str | SeededSplit | None = None
+    dev_from: Literal["train"] | None = None
+    dev_share: float = Field(0.1, gt=0, lt=1)
+    dev_seed: int = 0
+
+    @field_validator("columns")
+    @classmethod
+    def _ours(cls, columns: dict[str, str | None]) -> dict[str, str | None]:
+        try:
+            return ManifestCorpus(path=Path(unpacking.TABLE), columns=columns).columns
+        except ValidationError as error:
+            said = "; ".join(one["msg"].removeprefix("Value error, ") for one in error.errors())
+            raise ValueError(said) from error
 
     @field_validator("path", "unpacked")
     @classmethod
@@ -87,18 +105,10 @@ class HuggingFaceCorpus(ManifestCorpus):
         copy.check()
         target = self.unpacked or folder.with_name(f"{folder.name}-unpacked")
         made, audio = unpacking.unpack(found, folder, target, self.columns.get("audio"), copy, self.allow_outside)
-        table = self._manifest(made, audio).table()
-        return table
-
-    def _manifest(self, made: Path, audio: str) -> ManifestCorpus:
         # Paths were checked when they were unpacked.
-        settings = self.model_dump(exclude=OURS_ONLY | {"columns", "allow_outside"})
-        return ManifestCorpus(
-            **settings,
-            path=made / unpacking.TABLE,
-            columns={**self.columns, "audio": audio},
-            allow_outside=True,
-        )
+        settings: dict[str, Any] = {name: getattr(self, name) for name in (*MANIFEST, *LIMITS)}
+        settings |= {"columns": {**self.columns, "audio": audio}, "allow_outside": True}
+        return ManifestCorpus(path=made / unpacking.TABLE, **settings).table()
 
     def _chosen(self, found: layout.Splits, copy: Copy) -> layout.Splits:
         """The files of our splits. Names are ours where splits are given by those of the data set."""

@@ -38,8 +38,8 @@ def files(folder: Path, config: str | None, copy: Copy) -> Splits:
         UserError: the folder has neither layout, or several parts of which none is named.
     """
     if (folder / "dataset_dict.json").is_file():
-        names = json.loads((folder / "dataset_dict.json").read_text("utf-8"))["splits"]
-        found = {str(name): _saved(_inside(folder, str(name)), copy) for name in names}
+        names = [str(name) for name in _listed(folder / "dataset_dict.json", "splits")]
+        found = {name: _saved(_inside(folder, name), copy) for name in names}
     elif (folder / "state.json").is_file():
         found = {"all": _saved(folder, copy)}
     else:
@@ -69,11 +69,24 @@ def _saved(folder: Path, copy: Copy) -> list[Path]:
     if not state.is_file():
         copy.lacks("splits are missing", f"{folder.name}/state.json")
         return []
-    named = [_inside(folder, one["filename"]) for one in json.loads(state.read_text("utf-8"))["_data_files"]]
+    named = [_inside(folder, str(one["filename"])) for one in _listed(state, "_data_files")]
     for path in named:
         if not path.is_file():
             copy.lacks("files are missing", f"{folder.name}/{path.name}")
     return [path for path in named if path.is_file()]
+
+
+def _listed(file: Path, key: str) -> list[Any]:
+    """A list in a JSON file of `datasets`."""
+    try:
+        found = json.loads(file.read_text("utf-8"))[key]
+        if not isinstance(found, list) or not all("filename" in one for one in found if key == "_data_files"):
+            raise TypeError(f"{key} should be a list of {'files' if key == '_data_files' else 'names'}")
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{file} is not as `datasets` writes it ({type(error).__name__}: {error}); is it whole?"
+        ) from error
+    return found
 
 
 def _repository(folder: Path, config: str | None) -> Splits:
@@ -95,12 +108,14 @@ def _repository(folder: Path, config: str | None) -> Splits:
 def _configured(folder: Path, data_files: Any) -> Splits:
     """The splits of one of the configs of a README.md: patterns by split, or patterns alone, which train."""
     entries = data_files if isinstance(data_files, list) else [data_files]
+    if wrong := [entry for entry in entries if isinstance(entry, dict) and "path" not in entry]:
+        raise UserError(f"README.md in {folder}: data_files should have a path: {wrong[0]}")
     found: Splits = {}
     for entry in filter(None, entries):
         split, patterns = (entry.get("split", "train"), entry["path"]) if isinstance(entry, dict) else ("train", entry)
         for pattern in patterns if isinstance(patterns, list) else [patterns]:
-            _inside(folder, pattern)
-            matching = sorted(path for path in folder.glob(pattern) if path.suffix == ".parquet")
+            _inside(folder, str(pattern))
+            matching = sorted(path for path in folder.glob(str(pattern)) if path.suffix == ".parquet")
             found.setdefault(str(split), []).extend(matching)
     return {split: paths for split, paths in found.items() if paths}
 

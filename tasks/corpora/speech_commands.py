@@ -154,7 +154,7 @@ class SpeechCommandsCorpus(OfficialCorpus):
         }
 
     def _unknown(self, split: str, others: list[Row], commanded: int, copy: Copy) -> list[Row]:
-        wanted = math.ceil(self.unknown * commanded)
+        wanted = _share(self.unknown, commanded)
         if len(others) < wanted:
             copy.lacks("too few recordings of other words", f"unknown, {split}: {len(others):,} of {wanted:,}")
         return sorted(others, key=lambda row: self._order(row["id"]))[:wanted]
@@ -162,7 +162,7 @@ class SpeechCommandsCorpus(OfficialCorpus):
     def _silence(self, split: str, commanded: int, copy: Copy) -> list[Row]:
         """Seconds of noise, at different places."""
         folder = self.path / NOISE
-        wanted = math.ceil(self.silence * commanded)
+        wanted = _share(self.silence, commanded)
         if not wanted:
             return []
         begin, end = SHARES[split]
@@ -224,3 +224,7 @@ class SpeechCommandsCorpus(OfficialCorpus):
                 )
         copy.count("recordings of the test set of twelve classes", len(rows), TEST_SET)
         return rows
+
+
+def _share(share: float, count: int) -> int:
+    return math.ceil(round(share * count, 6))  # 10 % of 30 is 3, whatever binary fractions say.

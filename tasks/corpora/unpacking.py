@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -33,6 +34,8 @@ FILES = 1000
 SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,5}")
 
 Features = dict[str, Any]
+
+log = logging.getLogger(__name__)
 
 
 def unpack(
@@ -66,6 +69,7 @@ def unpack(
     audio = _audio_column(files[0], features, audio, copy)
     folder = target / _fingerprint(splits, root, audio)
     if not (folder / TABLE).is_file():
+        log.info("%s: its recordings are unpacked to %s", copy.of, folder)
         unpacker = _Unpacker(root, folder, audio, features, copy, allow_outside)
         rows: list[dict[str, str | None]] = []
         for split, paths in splits.items():
