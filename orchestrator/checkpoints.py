@@ -7,23 +7,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from orchestrator import hub
 from orchestrator.errors import StageError, UserError
+from orchestrator.hub import Get
 from orchestrator.store import checksum
 
 CONFIG = "config.json"
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 """Where weights may be, best first."""
-COMMIT = re.compile(r"[0-9a-f]{40}")
-TIMEOUT_SECONDS = 10
-
-Get = Callable[[str], Path | None]
-"""From the name of a file to where it is, None where there is no such file."""
+REFUSED = (".h5", ".msgpack", ".ckpt", ".pkl", ".pickle", ".joblib", ".pt", ".pth", ".ot", ".npz", ".gguf", ".onnx")
+"""Endings of weights in formats that are not read: some run code of their author, the others are no weights of PyTorch."""
 
 
 @dataclass(frozen=True)
@@ -56,13 +54,16 @@ class Checkpoint:
 def locate(checkpoint: str, revision: str | None = None, others: Sequence[str] = ()) -> Checkpoint:
     """Finds a checkpoint: in a local folder, in the hub's cache, else on the hub (its configuration alone).
 
+    Weights that are still on the hub are not downloaded, but known to be there and open to this machine: better now than
+    after hours of work.
+
     Args:
         checkpoint: a folder, or a hub id as `microsoft/wavlm-large`.
         revision: a branch, tag or commit of the hub; the cached one, else the newest, by default.
         others: names of files beside `config.json` that belong to the configuration, where they are there.
 
     Raises:
-        UserError: it is not there, or can't be reached.
+        UserError: it is not there, can't be reached, needs a licence, or has no weights in a format that is read.
     """
     names = (CONFIG, *others)
     folder = Path(checkpoint).expanduser()
@@ -81,12 +82,15 @@ def locate(checkpoint: str, revision: str | None = None, others: Sequence[str] =
             f"there is no checkpoint folder '{checkpoint}'. Expected a folder with {CONFIG} and weights, "
             "or a hub id such as 'microsoft/wavlm-large'."
         )
-    commit = _commit(checkpoint, revision)
-    files = _found(_in_cache(checkpoint, commit), names)
+    commit = hub.commit_of(checkpoint, revision, CONFIG)
+    cache = hub.in_cache(checkpoint, commit)
+    files = _found(cache, names)
     if CONFIG not in files:
-        files = _found(_on_hub(checkpoint, commit), names)
+        files = _found(hub.downloading(checkpoint, commit), names)
     if CONFIG not in files:
-        raise UserError(f"the hub checkpoint '{checkpoint}' has no {CONFIG} at {commit[:12]}. {_advice(checkpoint)}")
+        raise UserError(f"the hub checkpoint '{checkpoint}' has no {CONFIG} at {commit[:12]}: it is no model to load")
+    if not _weights(cache):
+        _check_weights_on_hub(checkpoint, commit, files[CONFIG].parent)
     return Checkpoint(checkpoint, commit, files)
 
 
@@ -98,7 +102,7 @@ def with_weights(checkpoint: str, content: str, others: Sequence[str] = ()) -> P
         content: what `locate` found.
 
     Raises:
-        StageError: the weights are not there, or are no longer those that `locate` saw.
+        StageError: the weights are not there, are not open to this machine, or are no longer those that `locate` saw.
     """
     folder = Path(checkpoint).expanduser()
     if folder.is_dir():
@@ -108,11 +112,42 @@ def with_weights(checkpoint: str, content: str, others: Sequence[str] = ()) -> P
                 f"(content {now[:12]}, not {content[:12]}). Run again: what depends on them is computed anew."
             )
         return folder
-    for get in (_in_cache(checkpoint, content), _on_hub(checkpoint, content)):
-        if weights := _weights(get):
-            _found(get, (CONFIG, *others))
-            return weights[0].parent
-    raise StageError(f"the weights of '{checkpoint}' at {content[:12]} are not there. {_advice(checkpoint)}")
+    try:
+        for get in (hub.in_cache(checkpoint, content), hub.downloading(checkpoint, content)):
+            if weights := _weights(get):
+                _found(get, (CONFIG, *others))
+                return weights[0].parent
+    except UserError as error:
+        raise StageError(str(error)) from error
+    raise StageError(f"the weights of '{checkpoint}' at {content[:12]} are not there. {hub.advice(checkpoint)}")
+
+
+def _check_weights_on_hub(checkpoint: str, commit: str, cached: Path) -> None:
+    try:
+        names = hub.names(checkpoint, commit)
+    except UserError as error:
+        here = [path.name for path in cached.iterdir()]
+        raise UserError(f"{error} {_expected(here)}" if _refused(here) else str(error)) from error
+    found = next((name for name in WEIGHTS if name in names), None)
+    if found is None or not hub.gives(checkpoint, commit, found):
+        raise UserError(
+            f"the hub checkpoint '{checkpoint}' at {commit[:12]} has no weights to load. {_expected(names)}"
+        )
+
+
+def _expected(names: Iterable[str]) -> str:
+    """Which weights are read, and which of a checkpoint's files are not."""
+    text = f"Expected one of {', '.join(WEIGHTS)}, with every file that an index names."
+    if refused := _refused(names):
+        text += (
+            f" It has {', '.join(refused)}: such files are not read, since opening some of them would run code. "
+            "Convert them with save_pretrained."
+        )
+    return text
+
+
+def _refused(names: Iterable[str]) -> list[str]:
+    return sorted(name for name in names if name.endswith(REFUSED))
 
 
 def _content(checkpoint: str, folder: Path, names: Sequence[str]) -> str:
@@ -120,8 +155,7 @@ def _content(checkpoint: str, folder: Path, names: Sequence[str]) -> str:
     weights = _weights(get)
     if not weights:
         raise UserError(
-            f"the checkpoint folder {checkpoint} has no complete weights. Expected one of {', '.join(WEIGHTS)}, "
-            "with every file that an index names."
+            f"the checkpoint folder {checkpoint} has no complete weights. {_expected(p.name for p in folder.iterdir())}"
         )
     files = [*_found(get, names).values(), *weights]
     sums = {path.name: checksum(path) for path in files}
@@ -137,6 +171,8 @@ def _weights(get: Get) -> list[Path]:
         if not name.endswith(".index.json"):
             return [found]
         shards = sorted(set(json.loads(found.read_text("utf-8"))["weight_map"].values()))
+        if odd := [shard for shard in shards if Path(shard).name != shard]:
+            raise UserError(f"{found} names the file '{odd[0]}', which is not beside it. Copy the checkpoint again.")
         parts = [get(shard) for shard in shards]
         if all(parts):
             return [found, *(part for part in parts if part)]
@@ -149,53 +185,3 @@ def _found(get: Get, names: Sequence[str]) -> dict[str, Path]:
 
 def _in_folder(folder: Path) -> Get:
     return lambda name: path if (path := folder / name).is_file() else None
-
-
-def _in_cache(checkpoint: str, revision: str) -> Get:
-    from huggingface_hub import try_to_load_from_cache
-
-    def get(name: str) -> Path | None:
-        found = try_to_load_from_cache(checkpoint, name, revision=revision)
-        return Path(found) if isinstance(found, str) else None
-
-    return get
-
-
-def _on_hub(checkpoint: str, commit: str) -> Get:
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError
-
-    def get(name: str) -> Path | None:
-        try:
-            return Path(hf_hub_download(checkpoint, name, revision=commit))
-        except EntryNotFoundError:
-            return None
-
-    return get
-
-
-def _commit(checkpoint: str, revision: str | None) -> str:
-    """The commit of a revision, from the cache if it is there: a run never drifts to a newer commit by itself."""
-    if revision and COMMIT.fullmatch(revision):
-        return revision
-    from huggingface_hub import HfApi
-
-    if (cached := _in_cache(checkpoint, revision or "main")(CONFIG)) is not None:
-        return cached.parent.name
-    try:
-        commit = HfApi().model_info(checkpoint, revision=revision, timeout=TIMEOUT_SECONDS).sha
-    except Exception as error:  # whatever the hub's client and its transport raise, the user can do the same about it
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(
-            f"the hub checkpoint '{checkpoint}' is not in the cache, and the hub says: {reason}. {_advice(checkpoint)}"
-        ) from error
-    if commit is None:
-        raise UserError(f"the hub names no commit of '{checkpoint}'. Give one as revision.")
-    return commit
-
-
-def _advice(checkpoint: str) -> str:
-    return (
-        f"On a machine with network run `hf download {checkpoint}` and copy its cache here (HF_HOME says where), "
-        "or give the folder of a local copy."
-    )
