@@ -80,7 +80,7 @@ def test_every_row_is_a_recording_of_the_folder_with_one_speaker_a_side(name, ma
     label = {"slurp": "intent", "fluent_speech_commands": "intent", "speech_commands": "keyword"}.get(name, "emotion")
     assert table[label].notna().all()
     known = table[table["speaker"].notna()]
-    if name != "slurp":  # Its official splits share speakers.
+    if name != "slurp":  # Which has no such claim.
         assert (known.groupby("speaker")["split"].nunique() == 1).all()
     if label == "emotion":
         assert (table.groupby("speaker")["fold"].nunique() == 1).all() and len(known) == len(table)

@@ -24,10 +24,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 RECORDINGS = {"train": 50_628, "devel": 8_690, "test": 13_078, "train_synthetic": 69_253}
-"""Recordings named in each file, as the repository has them since 2020 (arXiv 2011.13205, version of the repository)."""
+"""Recordings named in each file. devel and test: counted in the files of the repository (commit 8eb1654). train and
+train_synthetic: as recipes report them; copies on the Hugging Face hub have 50.6 and 69.3 thousand rows."""
 
 SENTENCES = {"train": 11_514, "devel": 2_033, "test": 2_974}
-"""Lines of each file: 16,521 sentences (arXiv 2011.13205, section 3)."""
+"""Lines of each file. devel and test: counted as above; 16,521 in all (arXiv 2011.13205)."""
 
 SPLITS = {"train": "train", "devel": "dev", "test": "test", "train_synthetic": "train"}
 
@@ -35,7 +36,7 @@ SCENARIOS = (
     "alarm audio calendar cooking datetime email general iot lists music news play qa recommendation social takeaway "
     "transport weather"
 ).split()
-"""All 18 (arXiv 2011.13205, section 3)."""
+"""All 18 (arXiv 2011.13205; their names as devel and test have them)."""
 
 HEADSET = "-headset.flac"
 """How the names of recordings from the near microphone end; all others are from a far one."""
@@ -114,7 +115,7 @@ class SlurpCorpus(OfficialCorpus):
         microphone = "headset" if file.endswith(HEADSET) else "far"
         return {
             "id": f"{folder}/{file}",
-            "audio": str(self.path / "audio" / folder / file),
+            "audio": f"{self.path}/audio/{folder}/{file}",
             "speaker": speakers.get(file) if folder == "slurp_real" else None,
             "split": f"test-{microphone}" if split == "test" and self.test_by_microphone else split,
             "text": entry.sentence.strip() or None,
@@ -127,7 +128,7 @@ class SlurpCorpus(OfficialCorpus):
         place = self.path / "audio" / folder
         there: set[str] = set()
         if place.is_dir():
-            there = {os.path.relpath(file, place.parent) for file in files_below(place, ".flac")}
+            there = {file.removeprefix(f"{place.parent}{os.sep}") for file in files_below(place, ".flac")}
         else:
             copy.lacks("folders are missing", f"audio/{folder}")
         named: dict[str, dict[str, Any]] = {}
