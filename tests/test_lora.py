@@ -89,7 +89,7 @@ def test_with_lora_the_updates_and_the_front_end_are_trained_and_saved_and_nothi
     assert not (tmp_path / "model" / "config.json").exists()
 
 
-@pytest.mark.parametrize("variant", ["lora", "lora-vocabulary", "full-vocabulary"])
+@pytest.mark.parametrize("variant", ["lora", "lora-bfloat16", "lora-vocabulary", "full-vocabulary"])
 def test_a_resumed_training_equals_an_uninterrupted_one(variant: str, folders, tmp_path: Path):
     settings = {"lora": LORA | {"dropout": 0.1}} if variant.startswith("lora") else {}
     recipe = replace(RECIPE, evaluate_every=0.5, max_epochs=2)
