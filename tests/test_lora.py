@@ -76,7 +76,9 @@ def test_what_is_trained_changes_and_is_read_again_to_the_same_outputs(variant: 
         assert torch.equal(model(batch), again(batch))
     asked = examples(6, 5, "discrete")
     for labels in (None, WORDS):
-        assert answer(again, asked, labels, 6) == answer(model, asked, labels, 6)
+        assert (answers := answer(again, asked, labels, 6)) == answer(model, asked, labels, 6)
+        if model.lm.dtype == torch.float32:  # shorter numbers round otherwise in batches of another size
+            assert answers == [answer(model, [e], labels, 6)[0] for e in asked]
 
 
 @pytest.mark.parametrize("kind", ["continuous", "discrete", "none"])
