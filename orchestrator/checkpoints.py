@@ -84,13 +84,13 @@ def locate(checkpoint: str, revision: str | None = None, others: Sequence[str] =
         )
     commit = hub.commit_of(checkpoint, revision, CONFIG)
     cache = hub.in_cache(checkpoint, commit)
-    files = _found(cache, names)
-    if CONFIG not in files:
+    if _weights(cache):
+        files = _found(cache, names)
+    else:
+        _check_weights_on_hub(checkpoint, commit, cache)
         files = _found(hub.downloading(checkpoint, commit), names)
     if CONFIG not in files:
         raise UserError(f"the hub checkpoint '{checkpoint}' has no {CONFIG} at {commit[:12]}: it is no model to load")
-    if not _weights(cache):
-        _check_weights_on_hub(checkpoint, commit, files[CONFIG].parent)
     return Checkpoint(checkpoint, commit, files)
 
 
@@ -122,11 +122,12 @@ def with_weights(checkpoint: str, content: str, others: Sequence[str] = ()) -> P
     raise StageError(f"the weights of '{checkpoint}' at {content[:12]} are not there. {hub.advice(checkpoint)}")
 
 
-def _check_weights_on_hub(checkpoint: str, commit: str, cached: Path) -> None:
+def _check_weights_on_hub(checkpoint: str, commit: str, cache: Get) -> None:
     try:
         names = hub.names(checkpoint, commit)
     except UserError as error:
-        here = [path.name for path in cached.iterdir()]
+        config = cache(CONFIG)
+        here = [path.name for path in config.parent.iterdir()] if config else []
         raise UserError(f"{error} {_expected(here)}" if _refused(here) else str(error)) from error
     found = next((name for name in WEIGHTS if name in names), None)
     if found is None or not hub.gives(checkpoint, commit, found):

@@ -31,6 +31,8 @@ TOKENIZER_FILES = (
     "tokenizer.model",
     "chat_template.jinja",
 )
+VOCABULARIES = ("tokenizer.json", "vocab.json", "tokenizer.model")
+"""Of these files, a tokenizer has at least one."""
 SPEECH, ANSWER = "[[speech]]", "[[answer]]"
 """Where speech and answer go while a chat template is rendered."""
 RENDERING = {"date_string": "26 Jul 2024", "enable_thinking": False}
@@ -116,7 +118,7 @@ class HfSpec(DecoderSpec):
         except (OSError, ValueError, AttributeError, ImportError) as error:
             raise StageError(
                 f"the checkpoint '{self.checkpoint}' has no tokenizer that can be read ({error}). "
-                f"Expected one of {', '.join(TOKENIZER_FILES[:1] + TOKENIZER_FILES[4:7])} beside its weights."
+                f"Expected one of {', '.join(VOCABULARIES)} beside its weights."
             ) from error
         return tokenizer
 
@@ -160,6 +162,11 @@ class HfDecoderConfig(DecoderConfig):
         if kinds and not any(str(kind).endswith(("ForCausalLM", "LMHeadModel")) for kind in kinds):
             raise UserError(
                 f"the checkpoint '{self.checkpoint}' is a {', '.join(map(str, kinds))}; a decoder is a causal LM"
+            )
+        if not any(name in found.files for name in VOCABULARIES):
+            raise UserError(
+                f"the checkpoint '{self.checkpoint}' has no tokenizer. Expected one of {', '.join(VOCABULARIES)} beside "
+                "its weights: copy it again, whole."
             )
         settings = {name: getattr(self, name) for name in type(self).model_fields if name not in ("kind", "revision")}
         return HfSpec(content=found.content, **settings)
