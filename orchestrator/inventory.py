@@ -12,6 +12,7 @@ from orchestrator.decoders import DECODERS
 from orchestrator.decoders import PRESETS as PRESETS_OF_DECODERS
 from orchestrator.encoders import ENCODERS
 from orchestrator.encoders import PRESETS as PRESETS_OF_ENCODERS
+from orchestrator.encoders.hf import CHECKPOINTS
 from orchestrator.errors import UserError
 from tasks import TASKS
 from tasks.corpora import READERS
@@ -66,7 +67,8 @@ def _with_presets(table: Table, presets: Mapping[str, BaseModel]) -> Table:
     """The known checkpoints below the kinds, each with what it sets."""
     for name, config in presets.items():
         said = config.model_dump(exclude_defaults=True, exclude={"kind"}, mode="json")
-        table.add_row(name, f"known: {said.pop('checkpoint')}", ", ".join(f"{k}: {v}" for k, v in said.items()))
+        checkpoint = said.pop("checkpoint")
+        table.add_row(name, CHECKPOINTS.get(checkpoint, checkpoint), ", ".join(f"{k}: {v}" for k, v in said.items()))
     return table
 
 
