@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,6 +18,7 @@ from orchestrator.store import DEFAULT_STORE, local_path
 
 if TYPE_CHECKING:
     import pandas as pd
+    from rich.console import Group
 
     from orchestrator.matrix import Matrix
 
@@ -176,7 +178,7 @@ def tokens(
     if figure is not None:
         report.draw("token_distribution", found).savefig(figure)
     if format is TokenFormat.table:
-        out.print(token_table.terminal(rows, _width()))
+        _print(lambda width: token_table.terminal(rows, width))
     else:
         print({"csv": token_table.to_csv, "json": token_table.to_json}[format.value](rows), end="")
 
@@ -269,13 +271,13 @@ def _tell_quarantine(name: str, quarantine: pd.DataFrame, most: int = 20) -> Non
 
 
 def _show(matrix: Matrix) -> None:
-    console = out if out.is_terminal else Console(width=_width())
-    console.print(matrix.table(console.width))
+    _print(matrix.table)
 
 
-def _width() -> int:
+def _print(render: Callable[[int], Group]) -> None:
     # A file or a pipe has no width of its own: wide enough for the demo's six tasks.
-    return out.width if out.is_terminal else max(out.width, 110)
+    console = out if out.is_terminal else Console(width=max(out.width, 110))
+    console.print(render(console.width))
 
 
 if __name__ == "__main__":

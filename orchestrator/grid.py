@@ -117,7 +117,7 @@ class Grid:
         found = results.records(self.graph, self.store, self.cells)
         found = results.with_analyses(self.graph, self.store, found)
         about = self.space.reference
-        return Matrix(self.space.name, found, about.described if about else None)
+        return Matrix(self.space.name, found, about.described if about else None, self.space.question)
 
     def analyse(self, monitor: Monitor | None = None) -> Matrix:
         """Builds here what the analysis of tokens and frames needs, trains no decoder, and returns the matrix with it."""

@@ -46,16 +46,18 @@ class Matrix:
         space: the name of the search space.
         cells: one record for each cell.
         reference: what is said about the published figures of the space: source, grade, meaning of the grade, notes.
+        question: what the space asks.
     """
 
     space: str
     cells: list[dict[str, Any]]
     reference: dict[str, Any] | None = None
+    question: str = ""
 
     @cached_property
     def layout(self) -> Layout:
         """Rows, columns and entries: a row per feature configuration, a column per task metric and test set."""
-        return lay_out(self.space, self.cells, self.reference)
+        return lay_out(self.space, self.cells, self.reference, self.question)
 
     def counts(self) -> dict[str, int]:
         """How many cells there are of each status."""
@@ -65,14 +67,14 @@ class Matrix:
     def to_json(self) -> str:
         """`{"space": …, "cells": […]}`: strict JSON, every key of `KEYS` in each cell, null for NaN and infinity."""
         body: dict[str, Any] = {"space": self.space, "cells": [ordered(cell) for cell in self.cells]}
-        body |= {"reference": self.reference} if self.reference else {}
+        body |= {key: value for key in ("question", "reference") if (value := getattr(self, key))}
         return json.dumps(body, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> Matrix:
         """Reads what `to_json` wrote."""
         body = json.loads(text)
-        return cls(body["space"], body["cells"], body.get("reference"))
+        return cls(body["space"], body["cells"], body.get("reference"), body.get("question", ""))
 
     def frame(self) -> pd.DataFrame:
         """One row per cell with flat columns, the same for every cell; absent values are missing values.

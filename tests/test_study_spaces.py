@@ -179,13 +179,13 @@ def test_published_figures_stand_beside_ours_with_the_agreement_of_their_order()
     assert not space.reference and given[1]["reference"][0]["grade"] == "P"
     layout = Matrix("s", given, reference.reference.described).layout
     shown = [line[0].text + line[0].after for line in layout.entries]
-    assert shown[:3] == ["80.0 [4.56]", "70.0 [10]", "95.0 [50 / 60]"]
+    assert shown[:3] == ["80.0 [4.56 S]", "70.0 [10 P]", "95.0 [50 / 60 S]"]
     assert layout.legend[-3:] == [
         "[…] published: paper 1 (grade S: as summarised by a reader of the paper)",
         "so",
         "pairs of rows in the published order: asr 0 of 1",
     ]
-    assert "[4.56]" in Matrix("s", given, reference.reference.described).to_markdown()
+    assert "[4.56 S]" in Matrix("s", given, reference.reference.described).to_markdown()
     again = Matrix.from_json(Matrix("s", given, reference.reference.described).to_json())
     assert again.reference == reference.reference.described
 
@@ -193,7 +193,7 @@ def test_published_figures_stand_beside_ours_with_the_agreement_of_their_order()
 def test_an_unfinished_cell_still_shows_what_was_published():
     one = _record("a", None) | {"reference": [{"test_set": None, "metric": "wer", "value": 0.25, "grade": "S"}]}
     entry = Matrix("s", [one]).layout.entries[0][0]
-    assert entry.text + entry.after == "missing [25]"
+    assert entry.text + entry.after == "missing [25 S]"
 
 
 def test_centroids_are_read_frame_by_frame_or_de_duplicated_one_a_position():

@@ -129,6 +129,12 @@ def test_the_terminal_shows_every_number_within_its_width(width: int):
             assert f"{row['entropy']:.2f}" in text and f"{100 * row['rarest_fifth_share']:.1f}" in text
         assert f"{row['raw_effective_rank']:.1f}" in text
     assert "nan" not in text and "None" not in text
+    # No table counts on being squeezed: it has the same width where there is room.
+    notes = {note for _, note, _ in PARTS}
+    console = Console(width=1000, file=io.StringIO(), force_terminal=False)
+    console.print(terminal(found, width))
+    roomy = [line for line in console.file.getvalue().splitlines()[1:] if line.strip() not in notes]
+    assert max(map(len, map(str.rstrip, roomy))) <= width
 
 
 def test_labels_that_change_no_number_of_a_table_are_left_out_of_it():
@@ -177,6 +183,21 @@ def test_tasks_with_the_same_curves_share_a_row_and_others_have_their_own():
     assert list(_groups(cells)) == ["asr, phoneme · spoken"]
     other = [record | {"task": "keyword", "analysis": analysis("discrete", 77)} for record in cells[3:4]]
     assert list(_groups(cells + other)) == ["asr, phoneme · spoken", "keyword · spoken"]
+
+
+def test_a_codebook_of_the_own_corpus_has_one_name_and_one_look_everywhere():
+    def of(corpus: str, codebook_corpus: str, k: int) -> dict[str, Any]:
+        body = analysis("discrete", k, seed=len(corpus + codebook_corpus))
+        return cell(body, corpus=corpus, codebook_corpus=codebook_corpus, codebook=k, features="discrete", dedup=True)
+
+    own = [of(corpus, corpus, k) for corpus in ("ls", "slurp") for k in (8, 16)]
+    first, second = _groups(own).values()
+    assert [c.label for c in first[0]] == [c.label for c in second[0]] == ["k8", "k16"]
+    assert [c.colour for c in first[0]] == [c.colour for c in second[0]]
+    assert "codebook corpus" not in "\n".join(printed(rows(own), 100))
+    lent = [*own, of("slurp", "ls", 8)]
+    assert len(_groups(lent)["asr · slurp"][0]) == 3
+    assert "codebook corpus" in "\n".join(printed(rows(lent), 120))
 
 
 def test_no_two_configurations_look_alike():

@@ -100,6 +100,17 @@ class CheckpointEncoder(Encoder):
             raise StageError(f"'{self.spec.name}' was loaded up to layer {len(self.blocks)}, not {layer}")
 
 
+def configuration(spec: HuggingFaceSpec, folder: Path) -> Any:
+    """The configuration of a checkpoint, as transformers reads it. Raises StageError for one that it refuses."""
+    from huggingface_hub.errors import StrictDataclassError
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, TypeError, StrictDataclassError) as error:
+        raise StageError(f"{checkpoints.CONFIG} of the checkpoint '{spec.checkpoint}' is not valid: {error}") from error
+
+
 def pretrained(spec: HuggingFaceSpec, make: Any, folder: Path, config: Any, **options: Any) -> nn.Module:
     """A model with the weights of a folder, for inference.
 
@@ -122,15 +133,17 @@ def pretrained(spec: HuggingFaceSpec, make: Any, folder: Path, config: Any, **op
                 output_loading_info=True,
                 local_files_only=True,
                 weights_only=True,
+                ignore_mismatched_sizes=True,  # told below, by name
                 **options,
             )
     except (OSError, RuntimeError, ValueError, SafetensorError, pickle.UnpicklingError) as error:
         raise StageError(f"the checkpoint '{spec.checkpoint}' can't be loaded: {error}") from error
-    missing = sorted(key for key in report["missing_keys"] if key not in UNUSED)
+    mismatched = {name for name, *_ in report["mismatched_keys"]}
+    missing = sorted(mismatched.union(report["missing_keys"]).difference(UNUSED))
     if missing:
         raise StageError(
-            f"the checkpoint '{spec.checkpoint}' lacks {len(missing)} weights of its own configuration, "
-            f"such as {', '.join(missing[:3])}: it is not the encoder that its {checkpoints.CONFIG} describes. "
+            f"the checkpoint '{spec.checkpoint}' lacks {len(missing)} weights of its own configuration, or has them in "
+            f"another size, such as {', '.join(missing[:3])}: it is not the encoder that its {checkpoints.CONFIG} describes. "
             "Copy it again."
         )
     return model.eval().requires_grad_(False)

@@ -129,7 +129,12 @@ class Layout:
         return [show(row.coordinates[name]) for name in self.labels]
 
 
-def lay_out(space: str, cells: Sequence[Mapping[str, Any]], reference: Mapping[str, Any] | None = None) -> Layout:
+def lay_out(
+    space: str,
+    cells: Sequence[Mapping[str, Any]],
+    reference: Mapping[str, Any] | None = None,
+    question: str = "",
+) -> Layout:
     """Arranges the cell records of a space. Rows keep the order of the space; `none` and the baseline come last.
 
     Args:
@@ -164,7 +169,7 @@ def lay_out(space: str, cells: Sequence[Mapping[str, Any]], reference: Mapping[s
         rows=everything,
         entries=grid,
         floors=floors,
-        caption=" · ".join([_caption(cells), *by_column]),
+        caption=" · ".join(part for part in (question, _caption(cells), *by_column) if part),
         costs=costs,
         cost_caption=cost_caption,
         legend=[*_legend(grid, everything, cells), *tuned, *references.notes(reference, columns, grid)],

@@ -11,11 +11,11 @@ if TYPE_CHECKING:
 
 
 def text(cells: Sequence[Mapping[str, Any]], column: Column) -> tuple[str, float | None]:
-    """The published figure of a place as shown (`4.56`, or `22.75 / 20.14`) and its value; empty where there is none."""
+    """The published figure of a place with its grade (`4.56 S`, or `22.75 / 20.14 S`), and its value where it is one."""
     for figure in _figures(cells, column):
         values = figure["value"] if isinstance(figure["value"], list) else [figure["value"]]
         shown = " / ".join(column.exact(value) for value in values)
-        return shown, values[0] if len(values) == 1 else None
+        return f"{shown} {figure['grade']}", values[0] if len(values) == 1 else None
     return "", None
 
 

@@ -152,15 +152,18 @@ def _panels(cells: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> tuple[
     for cell in cells:
         analysis = cell["analysis"]
         places, used = analysis["quantiles"], analysis.get("distribution")
-        source = json.dumps([cell[name] for name in COORDINATES if name not in (*STREAM, *COLUMN, *OF_DECODERS)])
+        source = {name: cell[name] for name in COORDINATES if name not in (*STREAM, *COLUMN, *OF_DECODERS)}
+        if cell["codebook_corpus"] == cell["corpus"]:
+            source["codebook_corpus"] = None  # each corpus has its own: alike in every row
+        colour = json.dumps(source)
         if used:
             label = _label(cell, labels) or "tokens"
             stream = {"dashes": json.dumps(cell["bpe"]), "mark": json.dumps(cell["dedup"])}
-            panels[0].setdefault(label, Curve(label, places, used["curve"], "tokens", source, **stream))
+            panels[0].setdefault(label, Curve(label, places, used["curve"], "tokens", colour, **stream))
         kind = "centroids" if used else "frames"
         label = f"{kind} {_label(cell, [name for name in labels if name not in STREAM])}".strip()
         for panel, of in ((panels[1], "raw"), (panels[2], "normalised")):
-            panel.setdefault(label, Curve(label, places, analysis["spectrum"][of]["curve"], kind, source))
+            panel.setdefault(label, Curve(label, places, analysis["spectrum"][of]["curve"], kind, colour))
     return tuple(list(panel.values()) for panel in panels)
 
 

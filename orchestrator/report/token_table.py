@@ -115,8 +115,13 @@ def speech_coordinates(record: Mapping[str, Any]) -> Row:
 
 
 def varying(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The coordinates that tell rows apart, features always among them. That one arm lacks a coordinate tells nothing."""
-    names = speech_coordinates(rows[0]) if rows else ()
+    """The coordinates that tell rows apart, features always among them. That one arm lacks a coordinate tells nothing.
+
+    Nor does the corpus of the codebook where each codebook is of its row's own corpus.
+    """
+    names = list(speech_coordinates(rows[0])) if rows else []
+    if all(row["codebook_corpus"] in (None, row["corpus"]) for row in rows):
+        names = [name for name in names if name != "codebook_corpus"]
     return [name for name in names if name == "features" or _varies(rows, name)]
 
 
@@ -190,7 +195,9 @@ def _varies(rows: Sequence[Mapping[str, Any]], name: str) -> bool:
 
 
 def _only(rows: Sequence[Mapping[str, Any]], name: str) -> Any:
-    return next((row[name] for row in rows if row[name] is not None), None)
+    """The value that all rows have to which a coordinate applies; None where there are several."""
+    values = [row[name] for row in rows if row[name] is not None]
+    return values[0] if values and all(value == values[0] for value in values) else None
 
 
 def _tables(rows: Sequence[Row], labels: list[str], headings: Sequence[Heading], width: int) -> list[Table]:

@@ -88,18 +88,23 @@ def judge(centroids: np.ndarray, fitted: np.ndarray, held_out: np.ndarray) -> di
 
 
 class Assigner:
-    """Nearest centroid in Euclidean distance; callers pass frames that were rounded to fp16."""
+    """Nearest centroid in Euclidean distance; callers pass frames that were rounded to fp16.
 
-    def __init__(self, centroids: np.ndarray):
-        self._centroids = torch.from_numpy(centroids)
+    Args:
+        centroids: float32 `[k, D]`.
+        device: where distances are computed; an encoder on a GPU would otherwise wait for the processor.
+    """
+
+    def __init__(self, centroids: np.ndarray, device: str = "cpu"):
+        self._centroids = torch.from_numpy(centroids).to(device)
         self._half_norms = self._centroids.square().sum(1) / 2
 
     def __call__(self, frames: np.ndarray, block: int = 1 << 14) -> np.ndarray:
         """Frames `[T, D]` → codes int64 `[T]`."""
-        values = torch.from_numpy(np.asarray(frames, np.float32))
+        values = torch.from_numpy(np.asarray(frames))
         # argmin |x - c|² = argmax x·c - |c|²/2
-        blocks = [(part @ self._centroids.T - self._half_norms).argmax(1) for part in values.split(block)]
-        return torch.cat(blocks).numpy()
+        parts = (part.to(self._centroids) for part in values.split(block))
+        return torch.cat([(x @ self._centroids.T - self._half_norms).argmax(1).cpu() for x in parts]).numpy()
 
 
 def read_centroids(artifact: Artifact) -> np.ndarray:
