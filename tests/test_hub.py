@@ -111,13 +111,9 @@ def test_a_checkpoint_with_a_licence_says_where_to_accept_it_and_how_to_log_in(s
 
 def test_a_licence_is_asked_for_even_where_the_configuration_is_in_the_cache(hub: Hub, folder: Path, cache: Path):
     commit = cached(cache, "org/gated", folder, without=("model.safetensors",))
-    hub.repositories["org/gated"] = served = Repository(folder, refuses=401)
-    type(served).commit, original = property(lambda self: commit), type(served).commit
-    try:
-        with pytest.raises(UserError, match="accepted its licence"):
-            config("org/gated").spec()
-    finally:
-        type(served).commit = original
+    hub.repositories["org/gated"] = Repository(folder, refuses=401, commit=commit)
+    with pytest.raises(UserError, match="accepted its licence"):
+        config("org/gated").spec()
 
 
 def test_an_id_that_does_not_exist_says_where_to_look(hub: Hub):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from orchestrator import checkpoints
-from orchestrator.decoders.lora import LoraSettings, add_lora
+from orchestrator.decoders.lora import ALL, LoraSettings, add_lora, check_targets
 from orchestrator.decoders.spec import PLACEHOLDER, DecoderConfig, DecoderSpec, Prompt, SpeechTokens
 from orchestrator.errors import StageError, UserError
 from orchestrator.stage import runtime
@@ -168,8 +168,23 @@ class HfDecoderConfig(DecoderConfig):
                 f"the checkpoint '{self.checkpoint}' has no tokenizer. Expected one of {', '.join(VOCABULARIES)} beside "
                 "its weights: copy it again, whole."
             )
+        if self.lora is not None and self.lora.targets != ALL:
+            check_targets(_skeleton(found), self.lora, Path(self.checkpoint).name)
         settings = {name: getattr(self, name) for name in type(self).model_fields if name not in ("kind", "revision")}
         return HfSpec(content=found.content, **settings)
+
+
+def _skeleton(checkpoint: checkpoints.Checkpoint) -> PreTrainedModel:
+    """The layers of a checkpoint without their weights."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    try:
+        config = AutoConfig.from_pretrained(checkpoint.files[checkpoints.CONFIG].parent, local_files_only=True)
+        with torch.device("meta"):
+            return AutoModelForCausalLM.from_config(config)
+    except (OSError, ValueError) as error:
+        raise UserError(f"the checkpoint '{checkpoint.name}' can't be read as a causal LM: {error}") from error
 
 
 def _render(tokenizer: PreTrainedTokenizerBase, template: str) -> Prompt:
