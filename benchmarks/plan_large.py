@@ -60,11 +60,13 @@ def main(
 def _make(folder: Path, share: float) -> None:
     """A tree in LibriSpeech's layout, its lexicon, and the inspections of its recordings in a store's index."""
     random = np.random.default_rng(0)
-    words = ["".join(random.choice(list("abcdefghijklmnopqrstuvwxyz"), size)) for size in random.integers(2, 8, 90_000)]
+    letters = random.choice(list("abcdefghijklmnopqrstuvwxyz"), (90_000, 8))
+    words = ["".join(row[:size]) for row, size in zip(letters, random.integers(2, 8, 90_000), strict=True)]
     phonemes = "AA AE AH AO B D EH ER F G IH IY K L M N OW P R S T UW V W Z".split()
     root = folder / "LibriSpeech"
     root.mkdir(parents=True)
-    lexicon = (f"{word}  {' '.join(random.choice(phonemes, 4))}" for word in words)
+    said = random.choice(phonemes, (90_000, 4))
+    lexicon = (f"{word}  {' '.join(row)}" for word, row in zip(words, said, strict=True))
     (folder / "lexicon.txt").write_text("\n".join(lexicon) + "\n")
     speaker, paths = 10, []
     for subset, size in UTTERANCES.items():
