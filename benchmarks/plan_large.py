@@ -25,7 +25,8 @@ import typer
 
 from orchestrator import audio, corpora, inspection
 from orchestrator.grid import Grid
-from orchestrator.space import Space, load, parse
+from orchestrator.space import Space
+from orchestrator.space_file import load, parse
 from orchestrator.stages import annotations as notes
 from orchestrator.store import Store
 from tasks.corpora.librispeech import UTTERANCES, LibriSpeechCorpus

@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 from safetensors.numpy import load_file, save_file
-from sklearn.cluster import MiniBatchKMeans
 
 from orchestrator import tokens
 from orchestrator.errors import StageError
@@ -40,6 +38,8 @@ class Codebook(Stage):
         return f"{self.sample.readable}-k{self.k}"
 
     def build(self, at: Build) -> None:
+        from sklearn.cluster import MiniBatchKMeans  # here, not above: a plan of a large grid never needs it
+
         frames = read_sample(at.open(self.sample))["frames"]
         held_out = frames[: max(1, int(len(frames) * HELD_OUT))].astype(np.float32)
         fitted = frames[len(held_out) :].astype(np.float32)
@@ -96,11 +96,15 @@ class Assigner:
     """
 
     def __init__(self, centroids: np.ndarray, device: str = "cpu"):
+        import torch
+
         self._centroids = torch.from_numpy(centroids).to(device)
         self._half_norms = self._centroids.square().sum(1) / 2
 
     def __call__(self, frames: np.ndarray, block: int = 1 << 14) -> np.ndarray:
         """Frames `[T, D]` → codes int64 `[T]`."""
+        import torch
+
         values = torch.from_numpy(np.asarray(frames))
         # argmin |x - c|² = argmax x·c - |c|²/2
         parts = (part.to(self._centroids) for part in values.split(block))

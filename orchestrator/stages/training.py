@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import pandas as pd
 
 from orchestrator import device
-from orchestrator.decoders import DecoderSpec, Example, Recipe, SpeechLM, check_template, load, save, train
+from orchestrator.decoders import DecoderSpec, Example, Recipe, check_template
 from orchestrator.decoders.spec import differences
 from orchestrator.errors import StageError, UserError
 from orchestrator.stage import Build, Stage, runtime
 from orchestrator.stages.annotations import Annotations, read_annotations
 from orchestrator.stages.speech import Open, Speech, load_all, unreadable
+
+if TYPE_CHECKING:
+    from orchestrator.decoders import SpeechLM
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +80,8 @@ class Training(Stage):
             )
 
     def build(self, at: Build) -> None:
+        from orchestrator.decoders import SpeechLM, save, train  # torch with them, which a plan never needs
+
         self.check()
         table = read_annotations(at.open(self.annotations))
         splits = {split: examples(table, split, self.speech, at.open) for split in ("train", "dev")}
@@ -114,6 +119,8 @@ class Training(Stage):
         (at.folder / "training.json").write_text(json.dumps(report, indent=1), "utf-8")
 
     def _start(self, at: Build) -> SpeechLM | None:
+        from orchestrator.decoders import load
+
         if self.init is None:
             return None
         trained = at.open(self.init)
