@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -186,3 +187,19 @@ def _found(get: Get, names: Sequence[str]) -> dict[str, Path]:
 
 def _in_folder(folder: Path) -> Get:
     return lambda name: path if (path := folder / name).is_file() else None
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """transformers without bars while weights load, and without a list of the blocks that are left out."""
+    from transformers.utils import logging
+
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()

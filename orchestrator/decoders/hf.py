@@ -91,13 +91,14 @@ class HfSpec(DecoderSpec):
 
         try:
             # The dtype is always said: by default it would be the checkpoint's.
-            lm, report = AutoModelForCausalLM.from_pretrained(
-                folder,
-                dtype=getattr(torch, self.dtype),
-                output_loading_info=True,
-                local_files_only=True,
-                weights_only=True,
-            )
+            with checkpoints.quietly():
+                lm, report = AutoModelForCausalLM.from_pretrained(
+                    folder,
+                    dtype=getattr(torch, self.dtype),
+                    output_loading_info=True,
+                    local_files_only=True,
+                    weights_only=True,
+                )
         except (OSError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
             raise StageError(f"the checkpoint '{self.checkpoint}' can't be loaded as a causal LM: {error}") from error
         if missing := sorted(report["missing_keys"]):

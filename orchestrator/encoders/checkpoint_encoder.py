@@ -125,7 +125,7 @@ def pretrained(spec: HuggingFaceSpec, make: Any, folder: Path, config: Any, **op
     from safetensors import SafetensorError
 
     try:
-        with _quietly():
+        with checkpoints.quietly():
             model, report = make.from_pretrained(
                 folder,
                 config=config,
@@ -188,19 +188,3 @@ def rows(found: dict[int, Tensor], lengths: list[int]) -> list[dict[int, np.ndar
         {layer: frames[row, :length].float().cpu().numpy() for layer, frames in found.items()}
         for row, length in enumerate(lengths)
     ]
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """No bars while weights load, and no list of the blocks that are left out."""
-    from transformers.utils import logging
-
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()
