@@ -127,7 +127,7 @@ def _check_weights_on_hub(checkpoint: str, commit: str, cached: Path) -> None:
         names = hub.names(checkpoint, commit)
     except UserError as error:
         here = [path.name for path in cached.iterdir()]
-        raise UserError(f"{error} {_expected(here)}" if _refused(here) else str(error)) from error
+        raise type(error)(f"{error} {_expected(here)}" if _refused(here) else str(error)) from error
     found = next((name for name in WEIGHTS if name in names), None)
     if found is None or not hub.gives(checkpoint, commit, found):
         raise UserError(

@@ -161,8 +161,12 @@ class HfDecoderConfig(DecoderConfig):
             raise UserError(
                 f"the checkpoint '{self.checkpoint}' is a {', '.join(map(str, kinds))}; a decoder is a causal LM"
             )
+        return self.of_content(found.content)
+
+    def of_content(self, content: str) -> HfSpec:
+        """The spec for a checkpoint of that content, which is not looked for."""
         settings = {name: getattr(self, name) for name in type(self).model_fields if name not in ("kind", "revision")}
-        return HfSpec(content=found.content, **settings)
+        return HfSpec(content=content, **settings)
 
 
 def _render(tokenizer: PreTrainedTokenizerBase, template: str) -> Prompt:
