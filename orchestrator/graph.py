@@ -34,6 +34,7 @@ from orchestrator.stages.units import Units
 from orchestrator.store import Store
 from tasks import TASKS
 
+
 @dataclass(frozen=True)
 class Work:
     """Stages that are built together: one, or all that an encoder pass fills.

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import copy
 import weakref
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
 FEW = (2, 3)
-"""With how many layers a micro-batch is run."""
+"""With how many layers a micro-batch is run. The first and the last layer may differ: a decoder with one has both in it."""
 
 
 @dataclass(frozen=True)
@@ -107,10 +108,7 @@ def training_memory(
     trained = list(model.trained.values())
     weights = sum(map(_size, model.parameters())) + sum(map(_size, model.buffers()))
     each = sum(map(_size, trained))
-    few = [_peak(config, decoder, speech, recipe, load, layers) for layers in FEW]
-    layer = (few[1] - few[0]) // (FEW[1] - FEW[0])
-    layers = layer * config.num_hidden_layers
-    rest = few[0] - layer * FEW[0]
+    layers, rest = _passing(config, decoder, speech, recipe, load)
     kept = {"weights": weights, "gradients": each, "moments of AdamW": 2 * each, "best weights": each}
     if recipe.averaging:
         kept["averaged weights"] = each
@@ -159,10 +157,24 @@ def _onto_fake_processor(model: SpeechLM) -> None:
                 tensors[name] = moved[tensor]
 
 
-def _peak(
+def _passing(
+    config: PretrainedConfig, decoder: DecoderSpec, speech: SpeechSpec, recipe: Recipe, load: MicroBatch
+) -> tuple[int, int]:
+    """What a micro-batch adds at its peak: bytes of all the layers, and of the rest."""
+    (fewer, _), (more, last) = (peaks(config, decoder, speech, recipe, load, layers) for layers in FEW)
+    layer = (more - fewer) // (FEW[1] - FEW[0])
+    layers = layer * config.num_hidden_layers
+    return layers, max(fewer - layer * FEW[0], last - layers)
+
+
+def peaks(
     config: PretrainedConfig, decoder: DecoderSpec, speech: SpeechSpec, recipe: Recipe, load: MicroBatch, layers: int
-) -> int:
-    """The most bytes at once that a micro-batch adds to weights and gradients, with so many layers."""
+) -> tuple[int, int]:
+    """The most bytes at once that a micro-batch adds to weights and gradients, with so many layers.
+
+    Returns:
+        Until the gradient has come through the layers (each of them adds as much), and after that (they add nothing).
+    """
     model = _model(config, decoder, speech, layers).train()
     with FakeTensorMode():
         _onto_fake_processor(model)
@@ -170,6 +182,7 @@ def _peak(
             weight.grad = torch.empty_like(weight)
         known = [*model.parameters(), *model.buffers(), *(w.grad for w in model.trained.values())]
         with _Ledger(known) as ledger:
+            _when_through(model, ledger.turn)
             batch = _batch(load, speech)
             # As a training does it (training.py); on a processor's tensors, whose kernels keep what a GPU's do.
             with nullcontext() if recipe.dtype == "float32" else torch.autocast("cpu", torch.bfloat16):
@@ -178,7 +191,21 @@ def _peak(
                 logits.float(), batch.answers, reduction="sum", label_smoothing=recipe.label_smoothing
             )
             (loss / len(batch.answers)).backward()
-    return ledger.peak
+    first, *last = ledger.peaks
+    return first, max(last, default=0)
+
+
+def _when_through(model: SpeechLM, action: Callable[[], None]) -> None:
+    """Calls an action when the gradient of the decoder's inputs is there."""
+    embed = model.embed
+
+    def embedded(batch: Batch) -> Tensor:
+        rows = embed(batch)
+        if rows.requires_grad:
+            rows.register_hook(lambda _: action())
+        return rows
+
+    model.embed = embedded
 
 
 def _batch(load: MicroBatch, speech: SpeechSpec) -> Batch:
@@ -203,12 +230,12 @@ class _Ledger(TorchDispatchMode):
     """Counts the bytes of all tensors that are made under it, from when each is made until nothing needs it.
 
     Attributes:
-        peak: the most bytes that were alive at once.
+        peaks: the most bytes that were alive at once, between one turn and the next.
     """
 
     def __init__(self, known: list[Tensor]):
         super().__init__()
-        self.peak = self._now = 0
+        self.peaks, self._now = [0], 0
         self._alive = {tensor.untyped_storage()._cdata for tensor in known}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -218,12 +245,16 @@ class _Ledger(TorchDispatchMode):
                 self._count(tensor.untyped_storage())
         return out
 
+    def turn(self) -> None:
+        """From now on another peak counts."""
+        self.peaks.append(self._now)
+
     def _count(self, storage: torch.UntypedStorage) -> None:
         if storage._cdata in self._alive:
             return
         self._alive.add(storage._cdata)
         self._now += storage.nbytes()
-        self.peak = max(self.peak, self._now)
+        self.peaks[-1] = max(self.peaks[-1], self._now)
         weakref.finalize(storage, self._forget, storage._cdata, storage.nbytes())
 
     def _forget(self, place: int, size: int) -> None:
