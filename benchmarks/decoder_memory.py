@@ -1,6 +1,6 @@
 """How well the memory of a training is told beforehand: the estimate of `tokengrid plan` against what the allocator gives.
 
-    python benchmarks/decoder_memory.py [--decoder tiny|medium|qwen1.5-0.5b|llama3.1-8b|…]
+    python benchmarks/decoder_memory.py [--decoder tiny|medium|qwen1.5-0.5b|llama3.1-8b|…] [--dtype bfloat16] [--lora]
 
 The decoders have random weights. Two steps of two micro-batches each go through the real training loop, with a look at
 dev after each. On a GPU the measured bytes are torch's peak of allocated memory; on a processor the largest running sum of
@@ -121,26 +121,25 @@ def _on_gpu(model: SpeechLM, utterances: list[Example], recipe: Recipe) -> int:
     return torch.cuda.max_memory_allocated()
 
 
-def cases(frozen_only: bool = False) -> Iterator[Case]:
-    """All weights and LoRA over bfloat16, activations kept and computed again, float32 and autocast to bfloat16.
-
-    Args:
-        frozen_only: LoRA alone, for decoders that are too large for the rest.
-    """
-    settings = [(LoraSettings(), "bfloat16")] if frozen_only else [(None, "float32"), (LoraSettings(), "bfloat16")]
-    for lora, own in settings:
+def cases() -> Iterator[Case]:
+    """All weights, and LoRA (over weights of the recipe's dtype); activations kept, and computed again."""
+    for lora in (None, LoraSettings()):
         for again in (False, True):
-            decoder = HfSpec(checkpoint="random", content="", dtype=own, lora=lora, gradient_checkpointing=again)
-            for dtype in ("float32", "bfloat16") if lora is None else ("bfloat16",):
+            for dtype in ("float32", "bfloat16"):
+                own = dtype if lora else "float32"
+                decoder = HfSpec(checkpoint="random", content="", dtype=own, lora=lora, gradient_checkpointing=again)
                 yield Case(decoder, recipe=replace(RECIPE, dtype=dtype))
 
 
-def main(decoder: str = "tiny", sequences: int = 4, positions: int = 80, words: int = 10) -> None:
-    """Prints a line a training."""
+def main(
+    decoder: str = "tiny", sequences: int = 4, positions: int = 80, words: int = 10, dtype: str = "", lora: bool = False
+) -> None:
+    """Prints a line a training; only those with a dtype (bfloat16 is slow on processors) or with LoRA if so asked."""
     config = configuration_of(decoder)
-    large = bool(decoder in PRESETS and PRESETS[decoder].lora)
     print(f"{decoder} on {available()}, micro-batches of {sequences} sequences with {positions} positions of speech")
-    for case in cases(frozen_only=large):
+    for case in cases():
+        if (dtype and case.recipe.dtype != dtype) or (lora and not case.decoder.lora):
+            continue
         case = replace(case, sequences=sequences, positions=positions, words=words)
         estimate, measured = compare(config, case)
         gc.collect()
