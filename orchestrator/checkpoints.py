@@ -129,7 +129,7 @@ def _check_weights_on_hub(checkpoint: str, commit: str, cache: Get) -> None:
     except UserError as error:
         config = cache(CONFIG)
         here = [path.name for path in config.parent.iterdir()] if config else []
-        raise UserError(f"{error} {_expected(here)}" if _refused(here) else str(error)) from error
+        raise type(error)(f"{error} {_expected(here)}" if _refused(here) else str(error)) from error
     found = next((name for name in WEIGHTS if name in names), None)
     if found is None or not hub.gives(checkpoint, commit, found):
         raise UserError(

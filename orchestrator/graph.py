@@ -7,13 +7,16 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from orchestrator import corpora, decoders, encoders
 from orchestrator.cell import WEIGHTED, Cell, Init
 from orchestrator.corpora import Indexed
-from orchestrator.decoders import DecoderSpec
+from orchestrator.decoders import DecoderSpec, HfDecoderConfig
 from orchestrator.encoders import EncoderSpec
+from orchestrator.encoders.published import stand_in
 from orchestrator.errors import UserError, suggest
+from orchestrator.hub import NotAtHand
 from orchestrator.space import Space
 from orchestrator.space_file import unset_variables
 from orchestrator.stage import Progress, Stage, silent, walk
@@ -77,6 +80,7 @@ class Graph:
         analyses: of the tokens or the frames that a cell's decoder is fed.
         corpora: by name.
         leaves: stages whose content is known already, each with what writes it.
+        absent: checkpoints that are not at hand, each with the reason; only a plan goes on without them.
     """
 
     space: Space
@@ -84,6 +88,7 @@ class Graph:
     corpora: dict[str, Indexed]
     analyses: dict[Cell, Analysis] = field(default_factory=dict)
     leaves: dict[Stage, Callable[[Path], None]] = field(default_factory=dict)
+    absent: dict[str, str] = field(default_factory=dict)
 
     @property
     def cells(self) -> list[Cell]:
@@ -143,7 +148,7 @@ def resolve(
 
     Args:
         cells: of the space; all by default. What only others need is not looked at.
-        only_cached: reads no audio and no checkpoint that isn't known yet; for `plan`.
+        only_cached: reads no audio that isn't known yet, and goes on without checkpoints that are not at hand; for `plan`.
 
     Raises:
         UserError: lists everything that keeps cells from being made.
@@ -177,6 +182,8 @@ class _Resolver:
         self._selections: dict[tuple[str, str | None], Selection] = {}
         self._encoders: dict[tuple[str, str, str | None], EncoderSpec] = {}
         self._decoders: dict[str, DecoderSpec] = {}
+        self._goes_on = only_cached
+        self._absent: dict[str, str] = {}
         self._trainings: dict[Cell, Training] = {}
 
     def _index(self, store: Store, progress: Progress, only_cached: bool) -> dict[str, Indexed]:
@@ -215,7 +222,7 @@ class _Resolver:
                     speech = scorings[cell].training.speech
                     analyses[cell] = Analysis(speech=speech, annotations=self._annotate(cell).covered)
         self._check(problems)
-        return Graph(self._space, scorings, self._corpora, analyses, self._leaves)
+        return Graph(self._space, scorings, self._corpora, analyses, self._leaves, self._absent)
 
     def _scoring(self, cell: Cell) -> Scoring:
         recipe = self._space.recipe(cell.recipe)
@@ -338,14 +345,27 @@ class _Resolver:
         if key not in self._encoders:
             config = self._space.encoders.get(cell.encoder) or encoders.config(cell.encoder)
             recordings = self._corpora[cell.corpus].recordings
-            self._encoders[key] = config.spec(recordings, self._select(cell.corpus, cell.fold))
+            selection = self._select(cell.corpus, cell.fold)
+            self._encoders[key] = self._at_hand(config, lambda: config.spec(recordings, selection), stand_in)
         return self._encoders[key]
 
     def _decoder(self, name: str) -> DecoderSpec:
         if name not in self._decoders:
             config = self._space.decoders.get(name) or decoders.config(name)
-            self._decoders[name] = config.spec()
+            self._decoders[name] = self._at_hand(config, config.spec, HfDecoderConfig.of_content)
         return self._decoders[name]
+
+    def _at_hand(self, config: Any, spec: Callable[[], Any], otherwise: Callable[[Any, str], Any]) -> Any:
+        """The spec of an encoder or a decoder; where its checkpoint is not at hand, in a plan, one without its content."""
+        checkpoint = getattr(config, "checkpoint", "")
+        if checkpoint not in self._absent:  # the hub is asked once
+            try:
+                return spec()
+            except NotAtHand as error:
+                if not self._goes_on:
+                    raise
+                self._absent[checkpoint] = str(error)
+        return otherwise(config, f"unknown content of {checkpoint}")  # two of them are never the same
 
 
 def _together(stage: Stage) -> tuple[str, ...]:

@@ -17,6 +17,10 @@ Get = Callable[[str], Path | None]
 """From the name of a file to where it is, None where there is no such file."""
 
 
+class NotAtHand(UserError):
+    """A checkpoint may be there, and this machine doesn't have it: no network, or no licence yet. A plan goes on without."""
+
+
 def in_cache(checkpoint: str, revision: str) -> Get:
     """The files of a revision that this machine has."""
     from huggingface_hub import try_to_load_from_cache
@@ -139,7 +143,9 @@ def _telling(checkpoint: str, what: str, revision: str | None = None) -> Iterato
         else:
             says = "the hub says" if isinstance(cause, HfHubHTTPError) else "the hub can't be reached"
             told = f"{absent}, and {says}: {_first_line(cause)}. {advice(checkpoint)}"
-        raise UserError(told) from error
+        is_absent = isinstance(cause, (RepositoryNotFoundError, RevisionNotFoundError))
+        gated = isinstance(cause, GatedRepoError)  # which is a RepositoryNotFoundError to the hub's client
+        raise (UserError if is_absent and not gated else NotAtHand)(told) from error
 
 
 def _first_line(error: Exception) -> str:

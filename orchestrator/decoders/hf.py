@@ -171,8 +171,12 @@ class HfDecoderConfig(DecoderConfig):
             )
         if self.lora is not None and self.lora.targets != ALL:
             check_targets(_skeleton(found), self.lora, Path(self.checkpoint).name)
+        return self.of_content(found.content)
+
+    def of_content(self, content: str) -> HfSpec:
+        """The spec for a checkpoint of that content, which is not looked for."""
         settings = {name: getattr(self, name) for name in type(self).model_fields if name not in ("kind", "revision")}
-        return HfSpec(content=found.content, **settings)
+        return HfSpec(content=content, **settings)
 
 
 def _skeleton(checkpoint: checkpoints.Checkpoint) -> PreTrainedModel:

@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from orchestrator.decoders.spec import DecoderConfig, DecoderSpec, SpeechTokens
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, Qwen2Config
 
     from orchestrator.decoders.text import Text
 
@@ -50,11 +50,11 @@ class TinySpec(DecoderSpec):
     def prompted(self, text: Text, templates: tuple[str, ...]) -> Text:
         return text  # one position stands for the instruction, whichever it is
 
-    def _lm(self, end: int, seed: int) -> PreTrainedModel:
-        import torch
-        from transformers import Qwen2Config, Qwen2ForCausalLM
+    def config(self, end: int) -> Qwen2Config:
+        """Of the causal LM, whose last token ends an answer."""
+        from transformers import Qwen2Config
 
-        config = Qwen2Config(
+        return Qwen2Config(
             vocab_size=end + 1,
             hidden_size=self.hidden,
             num_hidden_layers=self.layers,
@@ -69,9 +69,14 @@ class TinySpec(DecoderSpec):
             bos_token_id=None,
             eos_token_id=end,
         )
+
+    def _lm(self, end: int, seed: int) -> PreTrainedModel:
+        import torch
+        from transformers import Qwen2ForCausalLM
+
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return Qwen2ForCausalLM(config)
+            return Qwen2ForCausalLM(self.config(end))
 
 
 class TinyConfig(DecoderConfig):
