@@ -118,7 +118,7 @@ def with_weights(checkpoint: str, content: str, others: Sequence[str] = ()) -> P
                 _found(get, (CONFIG, *others))
                 return weights[0].parent
     except UserError as error:
-        raise StageError(str(error)) from error
+        raise StageError(f"the weights of '{checkpoint}' at {content[:12]} are not there: {error}") from error
     raise StageError(f"the weights of '{checkpoint}' at {content[:12]} are not there. {hub.advice(checkpoint)}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -115,6 +116,8 @@ def _telling(checkpoint: str, what: str, revision: str | None = None) -> Iterato
         yield
     except Exception as error:  # its transport has errors of its own, and the user can do the same about each
         cause = (error.__cause__ or error) if isinstance(error, LocalEntryNotFoundError) else error
+        if getattr(cause, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+            raise  # a full disk has its own words
         if isinstance(cause, GatedRepoError):
             has_token = cause.response.status_code == 403
             log_in = (

@@ -49,7 +49,7 @@ def three_ways(rows: Iterable[Row], dev: int = 4) -> Iterable[tuple[str, Row]]:
 
 
 def slurp(folder: Path) -> Path:
-    """Orders in a café: the intent is true (`order_<drink>`), the sentence only names it. Both microphones are the same file."""
+    """Orders in a café: the intent is true (`takeaway_<drink>`), the sentence only names it. Both microphones are the same file."""
     lines: dict[str, list[str]] = {"train": [], "devel": [], "test": []}
     metadata: dict[str, dict] = {}
     audio = folder / "audio" / "slurp_real"
@@ -62,10 +62,10 @@ def slurp(folder: Path) -> Path:
             "slurp_id": number,
             "sentence": f"order one {row['label']}",
             "sentence_annotation": f"order one [drink_type : {row['label']}]",
-            "intent": f"order_{row['label']}",
+            "intent": f"takeaway_{row['label']}",
             "action": row["label"],
             "tokens": [{"surface": "order", "id": 0, "lemma": "order", "pos": "VB"}],
-            "scenario": "order",
+            "scenario": "takeaway",
             "recordings": [{"file": name, "wer": 0.0, "ent_wer": 0.0, "status": "correct"} for name in names],
             "entities": [{"span": [2], "type": "drink_type"}],
         }
@@ -87,7 +87,7 @@ def slurp_synthetic(folder: Path) -> None:
         for number, row in enumerate(utterances("barista_intent")[:3]):
             name = f"audio--{number}.flac"
             shutil.copy(DATA / row["path"], folder / "audio" / "slurp_synth" / name)
-            entry = {"slurp_id": number, "sentence": "so", "scenario": "order", "action": row["label"]}
+            entry = {"slurp_id": number, "sentence": "so", "scenario": "takeaway", "action": row["label"]}
             file.write(json.dumps(entry | {"recordings": [{"file": name}]}) + "\n")
 
 
@@ -251,6 +251,8 @@ def huggingface_saved(folder: Path) -> Path:
             with pa.ipc.new_stream(folder / split / piece, table.schema) as stream:
                 stream.write_table(part)
         state = {"_data_files": [{"filename": piece} for piece in pieces], "_fingerprint": "266558392964f533"}
+        state |= {"_format_columns": None, "_format_kwargs": {}, "_format_type": None}
+        state |= {"_output_all_columns": False, "_split": split}
         (folder / split / "state.json").write_text(json.dumps(state))
         (folder / split / "dataset_info.json").write_text("{}")
     (folder / "dataset_dict.json").write_text(json.dumps({"splits": list(huggingface_splits())}))
@@ -265,7 +267,7 @@ def huggingface_repository(folder: Path) -> Path:
         table = huggingface_table(rows)
         for number, part in enumerate((table.slice(0, 7), table.slice(7))):
             pq.write_table(part, folder / "data" / f"{split}-{number:05}-of-00002.parquet")
-        counts.append({"name": split, "num_examples": len(rows)})
+        counts.append({"name": split, "num_examples": len(rows), "num_bytes": table.nbytes})
     files = [{"split": split, "path": f"data/{split}-*"} for split in huggingface_splits()]
     card = {"dataset_info": {"splits": counts}, "configs": [{"config_name": "default", "data_files": files}]}
     (folder / "README.md").write_text(f"---\n{yaml.safe_dump(card)}---\n# Words\n", "utf-8")

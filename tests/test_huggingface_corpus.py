@@ -95,6 +95,9 @@ def test_splits_are_renamed_pooled_and_left_out_as_told(folder):
         len(table) == 24 and Counter(table["split"])["test"] == 12 and set(table["split"]) == {"train", "dev", "test"}
     )
     assert "which has test, train, validation" in said(reader(folder, splits={"valid": "dev"}))
+    next(path for path in folder.rglob("*") if "train" in str(path) and "00001-of-00002" in path.name).unlink()
+    swapped = reader(folder, splits={"validation": "train", "test": "test"}, **asked).table()
+    assert len(swapped) == 24, "what a split that is left out lacks is nobody's concern"
     with pytest.raises(ValidationError, match="not held-out"):
         reader(folder, splits={"test": "held-out"})
 
@@ -179,6 +182,7 @@ def test_paths_in_cells_cannot_leave_the_folder_unless_told(tmp_path):
     pq.write_table(pa.table({"audio": ["in2.wav"], "keyword": ["a"]}), folder / "test.parquet")
     table = reader(**asked, allow_outside=True).table()
     assert sorted(table["audio"]) == sorted(map(str, (folder / "in.wav", folder / "in2.wav", tmp_path / "out.wav")))
+    assert "allow_outside: true" in said(reader(**asked)), "leave given once is not taken for ever"
 
 
 def test_names_of_recordings_are_ours_whatever_their_cells_say(tmp_path):
@@ -195,6 +199,7 @@ def test_empty_cells_are_errors_and_are_left_out_of_a_partial_copy(tmp_path):
     folder = written(tmp_path / "set", [{"bytes": b"RIFF", "path": "a.wav"}, None], kind)
     assert "cells are empty" in said(reader(folder, columns={})) and "test, row 2" in said(reader(folder, columns={}))
     assert len(reader(folder, columns={}, partial=True).table()) == 3
+    assert "cells are empty" in said(reader(folder, columns={})), "leave given once is not taken for ever"
 
 
 def test_what_is_no_data_set_is_answered_with_what_would_be(tmp_path):

@@ -76,7 +76,9 @@ def test_what_is_trained_changes_and_is_read_again_to_the_same_outputs(variant: 
         assert torch.equal(model(batch), again(batch))
     asked = examples(6, 5, "discrete")
     for labels in (None, WORDS):
-        assert answer(again, asked, labels, 6) == answer(model, asked, labels, 6)
+        assert (answers := answer(again, asked, labels, 6)) == answer(model, asked, labels, 6)
+        if model.lm.dtype == torch.float32:  # shorter numbers round otherwise in batches of another size
+            assert answers == [answer(model, [e], labels, 6)[0] for e in asked]
 
 
 @pytest.mark.parametrize("kind", ["continuous", "discrete", "none"])
@@ -89,7 +91,7 @@ def test_with_lora_the_updates_and_the_front_end_are_trained_and_saved_and_nothi
     assert not (tmp_path / "model" / "config.json").exists()
 
 
-@pytest.mark.parametrize("variant", ["lora", "lora-vocabulary", "full-vocabulary"])
+@pytest.mark.parametrize("variant", ["lora", "lora-bfloat16", "lora-vocabulary", "full-vocabulary"])
 def test_a_resumed_training_equals_an_uninterrupted_one(variant: str, folders, tmp_path: Path):
     settings = {"lora": LORA | {"dropout": 0.1}} if variant.startswith("lora") else {}
     recipe = replace(RECIPE, evaluate_every=0.5, max_epochs=2)

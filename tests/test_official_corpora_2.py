@@ -80,7 +80,7 @@ def test_every_row_is_a_recording_of_the_folder_with_one_speaker_a_side(name, ma
     label = {"slurp": "intent", "fluent_speech_commands": "intent", "speech_commands": "keyword"}.get(name, "emotion")
     assert table[label].notna().all()
     known = table[table["speaker"].notna()]
-    if name != "slurp":  # Its official splits share speakers.
+    if name != "slurp":  # Which has no such claim.
         assert (known.groupby("speaker")["split"].nunique() == 1).all()
     if label == "emotion":
         assert (table.groupby("speaker")["fold"].nunique() == 1).all() and len(known) == len(table)
@@ -234,7 +234,7 @@ def test_slurp_tells_its_microphones_apart(made, caplog):
     sets = reader("slurp", made("slurp"), test_by_microphone=True).table()
     assert Counter(sets["split"]) == {"train": 40, "dev": 20, "test-headset": 30, "test-far": 30}
     assert set(sets.loc[sets["split"] == "test-far", "id"]) < set(far["id"])
-    assert set(both["intent"]) >= {"order_coffee"} and set(both["speaker"]) == {f"FE-{n:03}" for n in range(15)}
+    assert set(both["intent"]) >= {"takeaway_coffee"} and set(both["speaker"]) == {f"FE-{n:03}" for n in range(15)}
 
 
 @real
@@ -246,21 +246,28 @@ def test_slurp_adds_synthesised_speech_to_training_only_and_takes_the_intent_fro
     made_up = table[table["id"].str.startswith("slurp_synth/")]
     assert len(made_up) == 3 and set(made_up["split"]) == {"train"} and made_up["speaker"].isna().all()
     file = folder / "dataset/slurp/train.jsonl"
-    file.write_text(file.read_text().replace('"intent": "order_', '"intent": "something_'))
+    file.write_text(file.read_text().replace('"intent": "takeaway_', '"intent": "something_'))
     assert set(reader("slurp", folder).table()["intent"]) == set(
         reader("slurp", folder, synthetic=True).table()["intent"]
     )
 
 
 @real
-def test_labels_that_are_never_in_train_are_told(copied, caplog):
+def test_intents_that_nobody_can_learn_are_told_and_kept_and_strange_scenarios_are_errors(copied, caplog):
     folder = copied("slurp")
     file = folder / "dataset/slurp/test.jsonl"
     file.write_text(file.read_text().replace('"action": "coffee"', '"action": "cofee"', 1))
-    assert "they are never in train" in said(reader("slurp", folder, partial=False))
     with caplog.at_level(logging.WARNING):
         table = reader("slurp", folder).table()
-    assert "order_cofee" in caplog.text and "order_cofee" in set(table["intent"])
+    assert "2 recordings have an intent that is never in train: takeaway_cofee" in caplog.text
+    assert (table["intent"] == "takeaway_cofee").sum() == 2
+    file.write_text(file.read_text().replace('"scenario": "takeaway"', '"scenario": "take_away"', 1))
+    assert "test.jsonl: did you mean 'takeaway'?" in said(reader("slurp", folder))
+
+    folder = copied("fluent_speech_commands")
+    file = folder / "data/test_data.csv"
+    file.write_text(file.read_text().replace(",bring,", ",fetch,", 1))
+    assert "they are never in train" in said(reader("fluent_speech_commands", folder, partial=False))
 
 
 @real

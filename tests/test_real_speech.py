@@ -119,3 +119,43 @@ def test_broken_recordings_are_named_and_left_out_and_too_many_end_the_run(launc
 
     with pytest.raises(UserError, match=r"(?s)corpus 'words': .*max_broken"):
         Grid(space(tmp_path / "manifest.tsv", max_broken=0.001), tmp_path / "strict").graph  # noqa: B018
+
+
+def test_the_other_tasks_run_through_on_real_speech(tmp_path):
+    """Read sentences with their words, phonemes and two translations, split by speaker; spoken orders with their intent."""
+    columns = {"id": "path", "audio": "path", "phonemes": "phones", "translation_de": "de", "translation_zh": "zh"}
+    split = {"by": "speaker", "dev": 0.2, "test": 0.3}
+    read = {"columns": columns, "where": {"set": "librispeech", "split": "test"}, "split": split, "max_seconds": 20}
+    orders = {"columns": {"id": "path", "audio": "path", "intent": "label", "text": None}, "dev_share": 0.2}
+    orders |= {"where": {"set": "barista_intent"}, "dev_from": "train"}
+    arms = [{"kind": "discrete", "codebook": 20, "bpe": 40}, {"kind": "centroids", "codebook": 20}, "none"]
+    common = {"encoder": "logmel", "layer": 0, "features": arms, "decoder": "small", "recipe": "short"}
+    grid = Grid(
+        parse(
+            {
+                "name": "rest",
+                "corpora": {
+                    name: {"reader": "manifest", "path": str(DATA / "manifest.tsv"), **one}
+                    for name, one in (("read", read), ("orders", orders))
+                },
+                "decoders": {"small": {"kind": "tiny", "hidden": 32, "layers": 1, "intermediate": 64}},
+                "recipes": {"short": {"batch": 16, "learning_rate": 3e-3, "warmup_steps": 2, "max_epochs": 2}},
+                "sample": {"frames": 5000},
+                "grid": [
+                    {"task": ["asr", "phoneme"], "corpus": "read", **common},
+                    {"task": "translation", "variant": ["de", "zh"], "corpus": "read", **common},
+                    {"task": "intent", "corpus": "orders", **common},
+                ],
+            }
+        ),
+        tmp_path,
+    )
+    records = grid.run(local=True, monitor=Log(), track=False).cells
+    assert {record["status"] for record in records} == {"ok"} and len(records) == 20
+    assert {(r["task"], r["variant"], r["primary"]) for r in records} == {
+        ("asr", None, "wer"), ("phoneme", None, "per"), ("intent", None, "accuracy"),
+        ("translation", "de", "bleu"), ("translation", "zh", "bleu"),
+    }  # fmt: skip
+    signatures = {r["variant"]: r["details"]["signature"]["bleu"] for r in records if r["task"] == "translation"}
+    assert "tok:zh" in signatures["zh"] and "tok:13a" in signatures["de"]
+    assert all(r["details"]["normaliser"] == "basic-1" for r in records if r["task"] == "asr")

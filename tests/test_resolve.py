@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import soundfile
 from conftest import BINS, quiet
+from decoder_material import make_checkpoint
 from tiny_models import make_encoder
 
 from orchestrator import local
@@ -50,6 +51,7 @@ class Mine:
         content = {
             "name": "mine",
             "corpora": {"mine": {"reader": "manifest", "path": str(self.folder / "table.csv")}},
+            "decoders": grid.pop("decoders", {}),
             "encoders": {"spectral": {"kind": "logmel", "bins": BINS}} | grid.pop("encoders", {}),
             "sample": {"frames": 200},
             "grid": {
@@ -155,6 +157,25 @@ def test_what_cannot_be_made_is_told_all_at_once(mine: Mine, store: Store):
     for part in ("'intent' needs the column 'intent'", "'phoneme' needs", "no layer 3", "expected fold '9'"):
         assert part in problems
     assert len(problems.splitlines()) == 5
+
+
+def test_decoders_that_can_not_be_had_are_told_before_any_work(
+    mine: Mine, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    folder = make_checkpoint(tmp_path / "odd")
+    (folder / "model.safetensors").rename(folder / "tf_model.h5")
+    decoders = {
+        "far": {"kind": "hf", "checkpoint": "nobody/nothing"},
+        "odd": {"kind": "hf", "checkpoint": str(folder)},
+    }
+    with pytest.raises(UserError) as caught:
+        mine.graph(store, decoders=decoders, decoder=["tiny", "far", "odd", "llama3.1-8b"], layer=[0, 3])
+    problems = str(caught.value)
+    for part in ("nobody/nothing", "It has tf_model.h5", "meta-llama/Llama-3.1-8B", "no layer 3"):
+        assert part in problems
+    assert not list(store.root.glob("store/training/*"))
 
 
 # Work

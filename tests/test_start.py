@@ -17,10 +17,14 @@ from decoder_material import ASKED, WORDS, examples, make_checkpoint, speech_spe
 from orchestrator import corpora
 from orchestrator.decoders import HfDecoderConfig, Recipe, SpeechLM, TinySpec, load, save, train
 from orchestrator.decoders.batches import collate, prepare
-from orchestrator.errors import StageError
+from orchestrator.encoders.spectral import SpectralSpec
+from orchestrator.errors import StageError, UserError
 from orchestrator.stage import Stage, walk
 from orchestrator.stages import annotations as notes
-from orchestrator.stages.annotations import Annotations
+from orchestrator.stages.annotations import Annotations, Selection
+from orchestrator.stages.features import Features
+from orchestrator.stages.recordings import Recordings
+from orchestrator.stages.sample import Sample
 from orchestrator.stages.scoring import Scoring
 from orchestrator.stages.speech import ContinuousSpeech, DiscreteSpeech, NoSpeech
 from orchestrator.stages.training import TaskSpec, Training
@@ -29,6 +33,17 @@ from tasks.corpora import READERS
 
 TINY = TinySpec(hidden=16, layers=1, heads=2, kv_heads=1, intermediate=24, text_vocabulary=280)
 RECIPE = Recipe(batch=8, learning_rate=3e-3, warmup_steps=2, max_epochs=1, patience=9, evaluate_every=0.5)
+RECORDED = Recordings(content="c0ffee", corpus="mine")
+SAMPLED = Sample(
+    recordings=RECORDED,
+    selection=Selection(content="5e1ec7", corpus="mine"),
+    encoder=SpectralSpec(kind="logmel"),
+    layer=0,
+    frames=9,
+)
+FRAMES = ContinuousSpeech(
+    features=(Features(recordings=RECORDED, encoder=SAMPLED.encoder, layer=0),), samples=(SAMPLED,), downsample=2
+)
 ASR = TaskSpec(name="asr", version=1, variant=None, templates=ASKED)
 
 
@@ -103,9 +118,28 @@ def test_the_report_adds_up_the_whole_chain_of_trainings(mine: Mine):
 
 
 def test_a_start_from_another_decoder_says_what_differs(mine: Mine):
+    """Before any work; and the model itself is checked when it is read."""
     first = mine.training("text", decoder=replace(TINY, layers=2))
-    with pytest.raises(StageError, match=r"differs in layers \(2, not 1\)"):
-        mine.build(mine.training("keyword", init=first))
+    second = mine.training("keyword", init=first)
+    with pytest.raises(UserError, match=r"differs in layers \(2, not 1\)"):
+        second.check()
+    mine.build(first)
+    with pytest.raises(UserError, match=r"differs in layers \(2, not 1\)"):
+        mine.store.build(second)
+    with pytest.raises(StageError, match=r"made from another decoder; it differs in layers \(2, not 1\)"):
+        load(mine.store.open(first).folder / "model", decoder=TINY)
+
+
+def test_what_can_be_told_before_any_work_is(mine: Mine):
+    plain = mine.training("text")
+    plain.check()
+    for wrong, told in (
+        ({"task": replace(plain.task, templates=("Write.",))}, "exactly once"),
+        ({"decoder": replace(TINY, speech_tokens="vocabulary"), "speech": FRAMES}, "for discrete features"),
+        ({"init": plain, "speech": FRAMES}, "continuous features can't start from one with none features"),
+    ):
+        with pytest.raises(UserError, match=told):
+            replace(plain, **wrong).check()
 
 
 @pytest.mark.parametrize(
@@ -263,15 +297,18 @@ def test_training_on_spoken_features_reports_what_it_learned(speech: Speech):
     table = corpora.index("spoken", READERS["synthetic"](preset="smoke"), store).table
     taught = note(store, "text", table[table["split"].isin(("train", "dev"))].assign(speaker=None))
     discrete = DiscreteSpeech(units=speech.units(8), dedup=True)
-    continuous = ContinuousSpeech(features=speech.features(), sample=speech.sample(), downsample=2)
-    for kind in (discrete, continuous):
+    frames = ContinuousSpeech(features=(speech.features(),), samples=(speech.sample(),), downsample=2)
+    # The encoder of the tests has one layer: it stands for two.
+    layers = replace(frames, features=frames.features * 2, samples=frames.samples * 2)
+    for stage in walk(discrete.units, *frames.features):
+        store.build(stage)
+    for kind in (discrete, frames, layers):
         recipe = replace(RECIPE, batch=32)
-        for stage in walk(kind.units if kind is discrete else kind.features):
-            store.build(stage)
         first = Training(task=ASR, annotations=taught, speech=kind, decoder=TINY, recipe=recipe, seed=0)
         second = replace(first, init=first, seed=1)
         reports = [store.build(training).json("training.json") for training in (first, second)]
         assert reports[1]["init_steps"] == reports[0]["steps"] > 0
         assert reports[1]["best_dev_loss"] < reports[0]["best_dev_loss"]
         assert reports[0]["trained_parameters"] == reports[0]["parameters"]
-        assert "layer_weights" not in reports[0]
+        shares = reports[0].get("layer_weights")
+        assert shares == pytest.approx([0.5, 0.5], abs=0.1) if kind is layers else shares is None

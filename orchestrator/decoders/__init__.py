@@ -31,7 +31,7 @@ DECODERS: dict[str, type[DecoderConfig]] = {
 """Kinds of decoders by the `kind` of their definition; those that need no settings are names in a search space, too."""
 
 _LARGE: dict[str, Any] = {"lora": LoraSettings(), "dtype": "bfloat16", "gradient_checkpointing": True}
-"""How decoders of three billion weights and more are trained: all of them would not fit on a GPU."""
+"""How decoders of three billion weights and more are trained: with their optimiser, all of them outgrow one GPU."""
 
 PRESETS: dict[str, DecoderConfig] = {
     "smollm2-135m": HfDecoderConfig(checkpoint="HuggingFaceTB/SmolLM2-135M"),

@@ -10,8 +10,9 @@ from typing import ClassVar
 import pandas as pd
 
 from orchestrator import device
-from orchestrator.decoders import DecoderSpec, Example, Recipe, SpeechLM, load, save, train
-from orchestrator.errors import StageError
+from orchestrator.decoders import DecoderSpec, Example, Recipe, SpeechLM, check_template, load, save, train
+from orchestrator.decoders.spec import differences
+from orchestrator.errors import StageError, UserError
 from orchestrator.stage import Build, Stage, runtime
 from orchestrator.stages.annotations import Annotations, read_annotations
 from orchestrator.stages.speech import Open, Speech, load_all, unreadable
@@ -59,7 +60,24 @@ class Training(Stage):
     def readable(self) -> str:
         return self.label or f"{self.task.name}-{self.speech.kind}"
 
+    def check(self) -> None:
+        """Raises UserError for what can be told before any work: what is wrong with templates, speech or start."""
+        for template in self.task.templates:
+            check_template(template)
+        self.decoder.check_speech(self.speech.kind)
+        if self.init is None:
+            return
+        if self.init.speech.kind != self.speech.kind:
+            raise UserError(
+                f"a training with {self.speech.kind} features can't start from one with {self.init.speech.kind} features"
+            )
+        if told := differences(self.init.decoder, self.decoder):
+            raise UserError(
+                f"a training can only start from one with the same decoder; that of {self.init.readable} differs in {told}"
+            )
+
     def build(self, at: Build) -> None:
+        self.check()
         table = read_annotations(at.open(self.annotations))
         splits = {split: examples(table, split, self.speech, at.open) for split in ("train", "dev")}
         for split, found in splits.items():

@@ -39,7 +39,7 @@ class HuggingFaceCorpus(Corpus):
         revision: of the data set in the cache: a branch, a tag or a commit.
         config: the part of the data set, where it has several.
         splits: its split → ours; those that aren't named are left out. None for all, by their names.
-        unpacked: where recordings are unpacked to; None for `<path>-unpacked`.
+        unpacked: where recordings are unpacked to (every machine of a cluster must see it); None for `<path>-unpacked`.
         partial: whether it may lack some of its files.
         allow_outside: whether recordings that are named by paths, and are no cells, may lie outside the folder.
         columns, where, split, dev_from, dev_share, dev_seed: as of a manifest, with the columns of the data set.
@@ -65,7 +65,7 @@ class HuggingFaceCorpus(Corpus):
     @classmethod
     def _ours(cls, columns: dict[str, str | None]) -> dict[str, str | None]:
         try:
-            return ManifestCorpus(path=Path(unpacking.TABLE), columns=columns).columns
+            return ManifestCorpus(path=Path("table.parquet"), columns=columns).columns
         except ValidationError as error:
             said = "; ".join(one["msg"].removeprefix("Value error, ") for one in error.errors())
             raise ValueError(said) from error
@@ -98,23 +98,23 @@ class HuggingFaceCorpus(Corpus):
                 f"the data set should be a folder: {folder} is {'a file' if folder.exists() else 'not there'}"
             )
         copy = Copy(f"the data set {folder}", self.partial)
-        found = self._chosen(layout.files(folder, self.config, copy), copy)
+        found = layout.files(folder, self.config, self.splits, copy)
         for name, rows in layout.declared_rows(folder, self.config).items():
             if name in found:
                 copy.count(f"rows of {name}", unpacking.count_rows(found[name]), rows)
+        chosen = self._chosen(found, copy)
         copy.check()
         target = self.unpacked or folder.with_name(f"{folder.name}-unpacked")
-        made, audio = unpacking.unpack(found, folder, target, self.columns.get("audio"), copy, self.allow_outside)
+        told = Copy(copy.of, self.partial)  # What lacks so far was told.
+        table, audio = unpacking.unpack(chosen, folder, target, self.columns.get("audio"), told, self.allow_outside)
         # Paths were checked when they were unpacked.
         settings: dict[str, Any] = {name: getattr(self, name) for name in (*MANIFEST, *LIMITS)}
         settings |= {"columns": {**self.columns, "audio": audio}, "allow_outside": True}
-        return ManifestCorpus(path=made / unpacking.TABLE, **settings).table()
+        return ManifestCorpus(path=table, **settings).table()
 
     def _chosen(self, found: layout.Splits, copy: Copy) -> layout.Splits:
-        """The files of our splits. Names are ours where splits are given by those of the data set."""
+        """The files of each split, by our names where the settings give them."""
         if self.splits is not None:
-            for name in sorted(set(self.splits) - set(found)):
-                copy.wrong(f"splits should be of the data set, which has {', '.join(sorted(found))}", name)
             chosen: layout.Splits = {}
             for name, ours in self.splits.items():
                 chosen.setdefault(ours, []).extend(found.get(name, []))
@@ -127,10 +127,12 @@ class HuggingFaceCorpus(Corpus):
 
     def _cached(self) -> Path:
         from huggingface_hub import snapshot_download
-        from huggingface_hub.errors import LocalEntryNotFoundError
+        from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
         try:
             return Path(snapshot_download(self.hub, repo_type="dataset", revision=self.revision, local_files_only=True))
+        except HFValidationError as error:
+            raise UserError(f"'{self.hub}' is no name of a data set of the hub: {error}") from error
         except LocalEntryNotFoundError as error:
             raise UserError(
                 f"the data set '{self.hub}' ({self.revision}) is not in the hub's cache on this machine, and nothing is "

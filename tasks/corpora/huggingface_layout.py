@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,27 +27,33 @@ NAME = re.compile(r"\w[\w.-]*")
 Splits = dict[str, list[Path]]
 
 
-def files(folder: Path, config: str | None, copy: Copy) -> Splits:
+def files(folder: Path, config: str | None, wanted: Collection[str] | None, copy: Copy) -> Splits:
     """The files of each split, in their order.
 
     Args:
         config: which of several parts of a repository is meant; None if there is one.
-        copy: is told which numbered pieces lack.
+        wanted: the splits that are used; None for all there are.
+        copy: is told which of them, and which of their numbered pieces, lack.
 
     Raises:
         UserError: the folder has neither layout, or several parts of which none is named.
     """
     if (folder / "dataset_dict.json").is_file():
         names = [str(name) for name in _listed(folder / "dataset_dict.json", "splits")]
-        found = {name: _saved(_inside(folder, name), copy) for name in names}
+        found = {name: _saved(_inside(folder, name), copy) for name in names if wanted is None or name in wanted}
     elif (folder / "state.json").is_file():
         found = {"all": _saved(folder, copy)}
+        names = ["all"]
     else:
         found = _repository(folder, config)
+        names = list(found)
+    for name in sorted(set(wanted or ()) - set(found)):
+        copy.wrong(f"splits should be of the data set, which has {', '.join(sorted(names))}", name)
+    found = {name: paths for name, paths in found.items() if wanted is None or name in wanted}
     for name, paths in found.items():
         if not NAME.fullmatch(name):
             raise UserError(f"{folder}: splits should be named by letters, digits, '.', '-' and '_': {name!r}")
-        _check_pieces(name, paths, copy)
+        _check_pieces(name, [path for path in paths if path.suffix == ".parquet"], copy)
     return found
 
 
@@ -134,6 +140,7 @@ def _by_name(folder: Path) -> dict[str, Splits]:
 
 
 def _check_pieces(split: str, paths: list[Path], copy: Copy) -> None:
+    """Whether each file that says `-of-00002` has its fellows; folders of save_to_disk list theirs."""
     there: dict[tuple[str, int], set[int]] = {}
     for path in paths:
         if piece := PIECE.fullmatch(path.stem):

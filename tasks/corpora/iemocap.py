@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 SESSIONS = ("Session1", "Session2", "Session3", "Session4", "Session5")
 
 UTTERANCES = 10_039
-"""In all sessions (Busso et al. 2008, doi 10.1007/s10579-008-9076-6)."""
+"""In all sessions: 5,255 scripted, 4,784 improvised (Busso et al. 2008, doi 10.1007/s10579-008-9076-6)."""
 
 FOUR_CLASSES = {"Session1": 1_085, "Session2": 1_023, "Session3": 1_151, "Session4": 1_031, "Session5": 1_241}
-"""Utterances of the four classes with excitement as happiness, 5,531 in all, as everybody reports them (SUPERB, arXiv
-2105.01051): 1,103 angry, 1,636 happy, 1,708 neutral, 1,084 sad."""
+"""Utterances of the four classes with excitement as happiness, as they are commonly reported: 5,531 in all, 1,103 angry,
+1,636 happy, 1,708 neutral, 1,084 sad. The paper has no such table."""
 
 EMOTIONS = {"ang": "angry", "hap": "happy", "neu": "neutral", "sad": "sad"}
 OTHERS = ("exc", "fru", "fea", "sur", "dis", "oth", "xxx")
@@ -81,7 +81,11 @@ class IemocapCorpus(OfficialCorpus):
         wavs = folder / "sentences" / "wav"
         if not wavs.is_dir():
             copy.lacks("folders are missing", f"{session}/sentences/wav")
-        recorded = {Path(file).stem: file for file in files_below(wavs, ".wav")} if wavs.is_dir() else {}
+        recorded: dict[str, str] = {}
+        for file in files_below(wavs, ".wav") if wavs.is_dir() else ():
+            if Path(file).stem in recorded:
+                copy.wrong("recordings should be there once", f"{session}: {Path(file).name}")
+            recorded[Path(file).stem] = file
         both = copy.paired(labels, recorded, session)
         for name in sorted(both - set(texts)):
             copy.lacks("texts are missing", f"{session}/dialog/transcriptions: {name}")

@@ -12,6 +12,7 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
 
@@ -27,7 +28,7 @@ VARIANT = re.compile(r"\(\d+\)$")
 STRESSED = re.compile(r"\b([A-Z]+)[012]\b")
 """A vowel of ARPAbet with its stress: `AH0`."""
 
-BATCH = 50_000
+BATCH = 10_000
 """Texts that are looked up at once."""
 
 log = logging.getLogger(__name__)
@@ -113,21 +114,26 @@ class Lexicon:
 
 def _look_up(texts: Sequence[str], phonemes: Mapping[str, str]) -> tuple[list[str | None], Counter[str]]:
     """The phonemes of each text, None where a word of it is not among them; and how often each such word occurs."""
-    import pyarrow as pa  # Here, and at all: word by word in Python takes seconds on a thousand hours of speech.
+    # Here, and at all: word by word in Python takes seconds on a thousand hours of speech.
+    import pyarrow as pa
     import pyarrow.compute as pc
 
     known, named = pa.array(phonemes, pa.string()), pa.array(phonemes.values(), pa.string())
-    said: list[str | None] = []
-    lacking: Counter[str] = Counter()
-    for at in range(0, len(texts), BATCH):
-        batch = pa.array(texts[at : at + BATCH], pa.string())
-        words = pc.utf8_split_whitespace(pc.utf8_trim_whitespace(pc.utf8_lower(batch)))
+
+    def batch(at: int) -> tuple[list[str | None], pa.Array]:
+        one = pc.utf8_trim_whitespace(pc.utf8_lower(pa.array(texts[at : at + BATCH], pa.string())))
+        words = pc.utf8_split_whitespace(one)
         found = pc.index_in(words.values, value_set=known)
-        for count in pc.value_counts(words.values.filter(pc.is_null(found))).to_pylist():
-            lacking[count["values"]] += count["counts"]
         # A list with a null in it is joined to null.
         joined = pc.binary_join(pa.ListArray.from_arrays(words.offsets, named.take(found)), " ")
-        said += [one or None for one in joined.to_pylist()]
+        return [said or None for said in joined.to_pylist()], words.values.filter(pc.is_null(found))
+
+    said: list[str | None] = []
+    lacking: Counter[str] = Counter()
+    with ThreadPoolExecutor() as pool:  # Arrow leaves Python's lock.
+        for phonemes_of, without in pool.map(batch, range(0, len(texts), BATCH)):
+            said += phonemes_of
+            lacking.update(without.to_pylist())
     del lacking[""]  # the only word of an empty text
     return said, lacking
 

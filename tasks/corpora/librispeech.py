@@ -7,15 +7,16 @@ Layout: `<subset>/<speaker>/<chapter>/<speaker>-<chapter>-<number>.flac`, with a
 from __future__ import annotations
 
 import os
+from collections.abc import Collection, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from orchestrator.errors import suggest
-from tasks.corpora.corpus import COLUMNS
 from tasks.corpora.lexicon import Lexicon, Stress, Unknown
-from tasks.corpora.official import Copy, OfficialCorpus, files_below
+from tasks.corpora.official import Copy, OfficialCorpus, files_below, table_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,64 +74,78 @@ class LibriSpeechCorpus(OfficialCorpus):
         named = [("train", one) for one in self.train] + [("dev", one) for one in self.dev]
         # A test subset keeps its name; another one that is tested on gets one that says so.
         named += [(one if one.startswith("test") else f"test-{one}", one) for one in self.test]
-        utterances = sorted(one for split, subset in named for one in self._subset(split, subset, copy))
-        self._check_speakers(utterances, [subset for _, subset in named], copy)
+        audio: dict[str, str] = {}
+        texts: dict[str, str] = {}
+        splits: dict[str, str] = {}
+        for split, subset in named:
+            found, said = self._subset(subset, copy)
+            names = copy.paired(said, found, subset)
+            copy.count(f"utterances of {subset}", len(names), UTTERANCES[subset])
+            for twice in sorted(names & splits.keys()):
+                copy.wrong("an utterance should be there once", found[twice])
+            self._check_speakers(subset, names, copy)
+            audio |= found
+            texts |= said
+            splits |= dict.fromkeys(names, split)
         copy.check()
-        names, splits, audio, texts = zip(*utterances, strict=True) if utterances else [()] * 4
-        rows = {"id": names, "audio": audio, "split": splits, "text": texts}
-        rows["speaker"] = [name.split("-", 1)[0] for name in names]
+        ids = sorted(splits)
+        rows: dict[str, Sequence[str | None]] = {
+            "id": ids,
+            "audio": [audio[name] for name in ids],
+            "speaker": [name.split("-", 1)[0] for name in ids],
+            "split": [splits[name] for name in ids],
+            "text": [texts[name] for name in ids],
+        }
         if self.lexicon is not None:
             lexicon = Lexicon(self.lexicon.expanduser().absolute(), self.stress)
-            rows["phonemes"] = lexicon.transcribe(texts, self.unknown, self.title)
-        import pandas as pd
+            rows["phonemes"] = lexicon.transcribe(rows["text"], self.unknown, self.title)
+        return table_of(rows, len(ids))
 
-        return pd.DataFrame(rows, dtype=object).reindex(columns=COLUMNS, fill_value=None)
-
-    def _subset(self, split: str, subset: str, copy: Copy) -> list[tuple[str, str, str, str]]:
-        """Id, split, audio and words of each utterance."""
+    def _subset(self, subset: str, copy: Copy) -> tuple[dict[str, str], dict[str, str]]:
+        """The audio file of each utterance, and the words of each."""
         # Not torchaudio.datasets.LIBRISPEECH: it opens a chapter's transcripts anew for every utterance of it (48 times on
         # average), stops at the first one that lacks, and doesn't notice transcripts without audio.
         folder = self.path / subset
-        if not folder.is_dir():
-            copy.lacks("subsets are not there", f"{subset} ({UTTERANCES[subset]:,} utterances)")
-            return []
         audio: dict[str, str] = {}
         texts: dict[str, str] = {}
+        if not folder.is_dir():
+            copy.lacks("subsets are not there", subset)
+            return audio, texts
+        chapter, start = "", ""
         for path in files_below(folder, ".flac", ".trans.txt", ".wav", ".mp3"):
-            chapter, _, name = path.rpartition(os.sep)
-            stem, _, suffix = name.partition(".")
-            if suffix == "trans.txt":
+            place, _, name = path.rpartition(os.sep)
+            if place != chapter:
+                chapter, start = place, "-".join(Path(place).parts[-2:]) + "-"
+            if name.endswith(".trans.txt"):
                 texts |= _transcripts(path, copy)
-            elif suffix != "flac":
+            elif not name.endswith(".flac"):
                 copy.wrong("audio should be FLAC as published; is it another corpus, or converted?", path)
-            elif not chapter.endswith(os.sep + stem.rpartition("-")[0].replace("-", os.sep)):
+            elif not name.startswith(start):
                 copy.wrong("audio should lie under its speaker and chapter", path)
             else:
-                audio[stem] = path
-        names = copy.paired(texts, audio, subset)
-        copy.count(f"utterances of {subset}", len(names), UTTERANCES[subset])
-        return [(name, split, audio[name], texts[name]) for name in names]
+                audio[name[:-5]] = path
+        return audio, texts
 
-    def _check_speakers(self, utterances: list[tuple[str, str, str, str]], subsets: list[str], copy: Copy) -> None:
-        """Holds the speakers of each subset against SPEAKERS.TXT, where it is there."""
+    def _check_speakers(self, subset: str, names: Collection[str], copy: Copy) -> None:
+        """Holds the speakers of a subset against SPEAKERS.TXT, where it is there."""
+        listed, found = self._speakers, {name.split("-", 1)[0] for name in names}
+        for speaker in sorted(found):
+            if (there := listed.get(speaker, subset)) != subset:
+                copy.wrong(
+                    "speakers should be in the subset of SPEAKERS.TXT", f"{speaker} is in {subset}, not in {there}"
+                )
+        for speaker in sorted(one for one, there in listed.items() if there == subset and one not in found):
+            copy.lacks("speakers of SPEAKERS.TXT are not there", f"{subset}/{speaker}")
+
+    @cached_property
+    def _speakers(self) -> dict[str, str]:
+        """Speaker → subset: `14   | F | train-clean-360  | 25.03 | Kristin LeMoine`."""
         try:
             lines = (self.path / "SPEAKERS.TXT").read_text("utf-8", errors="replace").splitlines()
         except OSError:
-            return
-        # 14   | F | train-clean-360  | 25.03 | Kristin LeMoine
+            return {}
         cells = [[cell.strip() for cell in line.split("|")] for line in lines if not line.startswith(";")]
-        listed = {cell[0]: cell[2] for cell in cells if len(cell) >= 5}
-        below = len(str(self.path)) + 1
-        found = {(name.split("-", 1)[0], audio[below:].split(os.sep, 1)[0]) for name, _, audio, _ in utterances}
-        for speaker, subset in sorted(found):
-            if listed.get(speaker, subset) != subset:
-                copy.wrong(
-                    "speakers should be in the subset of SPEAKERS.TXT",
-                    f"{speaker} is in {subset}, not {listed[speaker]}",
-                )
-        for speaker, subset in listed.items():
-            if subset in subsets and (speaker, subset) not in found:
-                copy.lacks("speakers of SPEAKERS.TXT are not there", f"{subset}/{speaker}")
+        return {cell[0]: cell[2] for cell in cells if len(cell) >= 5}
 
 
 def _transcripts(path: str, copy: Copy) -> dict[str, str]:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import logging
 import os
 from abc import abstractmethod
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import field_validator
 
 from orchestrator.errors import UserError, suggest
-from tasks.corpora.corpus import Corpus
+from tasks.corpora.corpus import COLUMNS, Corpus
 from tasks.corpora.problems import Problems
 
 if TYPE_CHECKING:
@@ -62,6 +62,11 @@ class OfficialCorpus(Corpus):
         check_folder(self.title, self.path, self.landmarks)
         copy = Copy(f"{self.title} in {self.path}", self.partial)
         table = self._table(copy)
+        if table["fold"].isna().all():  # folds make their own splits
+            there = set(table["split"].dropna())
+            for name in ("train", "dev", "test"):
+                if not any(split.startswith(name) for split in there):
+                    copy.wrong("a split has no utterance", name)
         copy.check()
         return table
 
@@ -120,11 +125,19 @@ class Copy:
             for kind, places in self._lacks.items():
                 named = "; ".join(filter(None, places[:5])) + ("; …" if len(places) > 5 else "")
                 log.warning("%s is incomplete: %s (%d): %s", self.of, kind, len(places), named)
+            self._lacks = {}
         else:
             for kind, places in self._lacks.items():
                 for place in places:
                     self._wrong.add(f"{kind}. Unpack the rest, or say partial: true to use what is there", place)
         self._wrong.check()
+
+
+def table_of(columns: Mapping[str, Sequence[str | float | None]], count: int) -> pd.DataFrame:
+    """The table of a corpus out of whole columns, for large ones (`corpus.frame` makes it out of rows)."""
+    import pandas as pd
+
+    return pd.DataFrame({**dict.fromkeys(COLUMNS), **columns}, dtype=object, index=range(count))
 
 
 def check_folder(title: str, folder: Path, landmarks: Collection[str]) -> None:
@@ -160,10 +173,10 @@ def files_below(folder: Path | str, *suffixes: str) -> Iterator[str]:
     for entry in there:
         if entry.name.startswith("."):
             continue
-        if entry.is_dir():
-            yield from files_below(entry.path, *suffixes)
-        elif entry.name.endswith(suffixes):
+        if entry.name.endswith(suffixes):  # first, since it costs less than asking what the entry is
             yield entry.path
+        elif entry.is_dir():
+            yield from files_below(entry.path, *suffixes)
 
 
 def _has(folder: Path, landmarks: Collection[str]) -> bool:

@@ -38,10 +38,11 @@ WORDS = (
 """The 35 words of v0.02."""
 
 UTTERANCES = {"train": 84_843, "dev": 9_981, "test": 11_005}
-"""Of each split: 105,829 in all (arXiv 1804.03209, section 6.1; the lengths of the two lists)."""
+"""Of each split: 105,829 in all (arXiv 1804.03209; dev and test are the lengths of the two lists)."""
 
 TEST_SET = 4_890
-"""Recordings of the test set of twelve classes: 4,074 of the ten words, 408 unknown, 408 silent."""
+"""Recordings of the test set of twelve classes (as in tensorflow.org/datasets/catalog/speech_commands): 4,074 commands,
+408 unknown, 408 silent."""
 
 NOISE = "_background_noise_"
 LISTS = {"dev": "validation_list.txt", "test": "testing_list.txt"}
@@ -110,7 +111,7 @@ class SpeechCommandsCorpus(OfficialCorpus):
         for name in missing:
             copy.lacks("folders are missing", name)
         recorded = [
-            f"{word}/{Path(file).name}"
+            f"{word}/{file.rpartition(os.sep)[2]}"
             for word in sorted(folders & set(WORDS))
             for file in files_below(self.path / word, ".wav")
         ]
@@ -146,7 +147,7 @@ class SpeechCommandsCorpus(OfficialCorpus):
         split = next((split for split, names in listed.items() if name in names), "train")
         return {
             "id": name,
-            "audio": str(self.path / name),
+            "audio": f"{self.path}/{name}",
             "speaker": found[1],
             "split": split,
             "keyword": word,

@@ -24,7 +24,6 @@ from tasks.corpora.official import Copy
 VERSION = 1
 """Raised when the same data would be unpacked otherwise."""
 
-TABLE = "table.parquet"
 ROWS = 100
 """Rows in memory at a time."""
 
@@ -48,8 +47,9 @@ def unpack(
 ) -> tuple[Path, str]:
     """Writes every recording to a file of its own, once; done again it only looks whether that was finished.
 
-    The folder is named by what it is made from (names, sizes and times of the files), so that other data never meets it.
-    Its table is written last. Interrupted, it goes on with the recordings that lack.
+    The folder is named by what it is made from (names, sizes and times of the files), so that other data never meets it;
+    its table by what was allowed, so that leave given once is not taken for ever. The table is written last.
+    Interrupted, it goes on with the recordings that lack.
 
     Args:
         splits: the files of each split, Arrow or Parquet.
@@ -59,8 +59,8 @@ def unpack(
         allow_outside: whether recordings that are named by paths may lie anywhere.
 
     Returns:
-        The folder, and the column that has the paths now. Its table has text cells, the name of the split in the column
-        `split` where there are several, and paths relative to the folder, or absolute where audio was no cell.
+        The table, and its column with the paths. It has text cells, the name of the split in the column `split` where
+        there are several, and paths relative to its folder, or absolute where audio was no cell.
     """
     files = [path for paths in splits.values() for path in paths]
     if not files:
@@ -68,7 +68,8 @@ def unpack(
     features = _features(files[0])
     audio = _audio_column(files[0], features, audio, copy)
     folder = target / _fingerprint(splits, root, audio)
-    if not (folder / TABLE).is_file():
+    table = folder / f"table{'-partial' if copy.partial else ''}{'-outside' if allow_outside else ''}.parquet"
+    if not table.is_file():
         log.info("%s: its recordings are unpacked to %s", copy.of, folder)
         unpacker = _Unpacker(root, folder, audio, features, copy, allow_outside)
         rows: list[dict[str, str | None]] = []
@@ -76,8 +77,8 @@ def unpack(
             told = {"split": split} if len(splits) > 1 else {}
             rows += [row | told for row in unpacker.rows(split, paths)]
         copy.check()
-        _write_table(folder, rows)
-    return folder, audio
+        _write_table(table, rows)
+    return table, audio
 
 
 def count_rows(paths: list[Path]) -> int:
@@ -147,16 +148,16 @@ def _write(path: Path, content: bytes) -> None:
     unfinished.replace(path)
 
 
-def _write_table(folder: Path, rows: list[dict[str, str | None]]) -> None:
+def _write_table(path: Path, rows: list[dict[str, str | None]]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     columns = dict.fromkeys(name for row in rows for name in row)
     table = pa.table({name: pa.array([row.get(name) for row in rows], pa.large_string()) for name in columns})
-    folder.mkdir(parents=True, exist_ok=True)
-    unfinished = folder / f"{TABLE}.{os.getpid()}.tmp"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     pq.write_table(table, unfinished)
-    unfinished.replace(folder / TABLE)
+    unfinished.replace(path)
 
 
 def _fingerprint(splits: Mapping[str, list[Path]], root: Path, audio: str) -> str:
