@@ -4,6 +4,9 @@ Tune keeps the resources of its actors between trials, and asks for the next tri
 A stage that asked for processors while trials run could therefore wait for ever. So on processors trials ask for what
 they use, stages ask for next to nothing, and it is counted here how many of each run at once. GPUs are asked for
 truly; trials leave them to the stages until those are built, unless there are plenty.
+
+A training that takes several GPUs is run by processes beside its trial, which asks for next to nothing itself. Its GPUs
+are counted here like those of so many trials.
 """
 
 from __future__ import annotations
@@ -11,8 +14,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import ray
+from ray.tune import PlacementGroupFactory
 
+from orchestrator.errors import StageError
 from orchestrator.stage import Stage
+from orchestrator.stages.training import Training
 
 NEXT_TO_NOTHING = 0.001
 """Processors: Ray wants a number above zero to place a task where there are any."""
@@ -58,11 +64,36 @@ class Resources:
         return max(1, self.cpus - 1)
 
     @property
-    def trial(self) -> dict[str, float]:
-        """What a trial asks Tune for."""
+    def process(self) -> dict[str, float]:
+        """What a process that trains or scores asks Ray for."""
         # A little less than a processor: the idle trials of several launches must not take all from everybody's stages.
-        return {"cpu": 1 - NEXT_TO_NOTHING, "gpu": 1 if self.gpus else 0}
+        return {"CPU": 1 - NEXT_TO_NOTHING, "GPU": 1 if self.gpus else 0}
+
+    def trial(self, training: Training) -> PlacementGroupFactory:
+        """What the trial of a cell asks Tune for."""
+        return PlacementGroupFactory([{"CPU": NEXT_TO_NOTHING} if is_sharded(training) else self.process])
+
+    def share(self, training: Training) -> int:
+        """As how many of the trials that run at once a cell counts: none if it can't run here, and fails at once."""
+        wanted = training.decoder.gpus
+        return wanted if wanted <= (self.gpus or self.cpus) else 0
+
+    def check(self, training: Training) -> None:
+        """Raises StageError where a training would wait for ever."""
+        there, wanted = self.gpus or self.cpus, training.decoder.gpus
+        if wanted > there:
+            came = f"{there} GPUs" if self.gpus else f"no GPU and {there} processors"
+            raise StageError(
+                f"the decoder '{training.decoder.name}' takes gpus: {wanted} for one training; the cluster has {came}. Set "
+                f"gpus: {there} or less (its results stay the same), or say with --gpus to how many the cluster may grow."
+            )
 
     def work(self, stage: Stage) -> dict[str, float]:
         """What a task that builds a stage asks Ray for."""
-        return {"num_cpus": NEXT_TO_NOTHING, "num_gpus": int(stage.gpu and self.gpus > 0)}
+        computes = stage.gpu and not (isinstance(stage, Training) and is_sharded(stage))
+        return {"num_cpus": NEXT_TO_NOTHING, "num_gpus": int(computes and self.gpus > 0)}
+
+
+def is_sharded(training: Training) -> bool:
+    """Whether several processes run a training."""
+    return training.decoder.gpus > 1

@@ -37,7 +37,9 @@ class Parallel:
     def here() -> Parallel:
         """The process group that whoever started this process has put it in, or this process alone."""
         group = torch.distributed
-        return Sharded() if group.is_available() and group.is_initialized() and group.get_world_size() > 1 else Parallel()
+        return (
+            Sharded() if group.is_available() and group.is_initialized() and group.get_world_size() > 1 else Parallel()
+        )
 
     @property
     def is_first(self) -> bool:
@@ -83,7 +85,7 @@ class Sharded(Parallel):
         from torch.distributed.device_mesh import init_device_mesh
 
         self.rank, self.size = torch.distributed.get_rank(), torch.distributed.get_world_size()
-        self._mesh = init_device_mesh(device.available(), (self.size,))
+        self._mesh = init_device_mesh("cuda" if torch.distributed.get_backend() == "nccl" else "cpu", (self.size,))
 
     @property
     def home(self) -> str:

@@ -52,7 +52,9 @@ def train(
     Raises:
         StageError: the training diverged, or there are examples that the decoder can't read.
     """
-    with torch.random.fork_rng():
+    # Of the GPU in use alone: a process may see all of a machine's.
+    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices=devices):
         return _Training(model, train, dev, recipe, seed, checkpoint, parallel or Parallel()).run(progress)
 
 
