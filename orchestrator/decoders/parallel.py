@@ -92,15 +92,7 @@ class Sharded(Parallel):
         return "cpu"  # it may not fit on the device of any of them
 
     def share(self, lengths: Sequence[int], tokens: int) -> list[tuple[list[int], float]]:
-        # Dealt by length, to and fro, so that everyone has as many of each length.
-        ranked = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
-        hands: list[list[int]] = [[] for _ in range(self.size)]
-        for place, index in enumerate(ranked):
-            row, column = divmod(place, self.size)
-            hands[column if row % 2 == 0 else self.size - 1 - column].append(index)
-        groups = [[[hand[i] for i in g] for g in micro_batches([lengths[i] for i in hand], tokens)] for hand in hands]
-        most, mine = max(map(len, groups)), groups[self.rank]
-        return [(group, 1.0) for group in mine] + [([ranked[-1]], 0.0)] * (most - len(mine))
+        return deal(lengths, tokens, self.size)[self.rank]
 
     def sum(self, *values: float) -> list[float]:
         mine = torch.tensor(values, dtype=torch.float64, device=self._mesh.device_type)
@@ -153,3 +145,16 @@ class Sharded(Parallel):
         if not tensor.ndim:
             return tensor.to(self._mesh.device_type)
         return distribute_tensor(tensor, self._mesh, [Shard(0)], src_data_rank=None)
+
+
+def deal(lengths: Sequence[int], tokens: int, size: int) -> list[list[tuple[list[int], float]]]:
+    """What `Parallel.share` gives each of several processes."""
+    # By length, to and fro, so that everyone has as many of each length.
+    ranked = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
+    hands: list[list[int]] = [[] for _ in range(size)]
+    for place, index in enumerate(ranked):
+        row, column = divmod(place, size)
+        hands[column if row % 2 == 0 else size - 1 - column].append(index)
+    groups = [[[hand[i] for i in g] for g in micro_batches([lengths[i] for i in hand], tokens)] for hand in hands]
+    most = max(map(len, groups))
+    return [[(g, 1.0) for g in mine] + [([ranked[-1]], 0.0)] * (most - len(mine)) for mine in groups]
