@@ -83,7 +83,9 @@ def close(curve: list[dict[str, float]], other: list[dict[str, float]], toleranc
     exact = ("step", "epoch", "tokens", "flops")
     assert [[row[key] for key in exact] for row in curve] == [[row[key] for key in exact] for row in other]
     keys = ("train_loss", "dev_loss", "dev_error")
-    return all(a[key] == pytest.approx(b[key], rel=tolerance) for a, b in zip(curve, other, strict=True) for key in keys)
+    return all(
+        a[key] == pytest.approx(b[key], rel=tolerance) for a, b in zip(curve, other, strict=True) for key in keys
+    )
 
 
 def distance(model: SpeechLM, other: SpeechLM) -> float:

@@ -11,14 +11,18 @@ are counted here like those of so many trials.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import ray
-from ray.tune import PlacementGroupFactory
 
 from orchestrator.errors import StageError
 from orchestrator.stage import Stage
 from orchestrator.stages.training import Training
+
+if TYPE_CHECKING:
+    from ray.tune import PlacementGroupFactory
 
 NEXT_TO_NOTHING = 0.001
 """Processors: Ray wants a number above zero to place a task where there are any."""
@@ -45,18 +49,29 @@ class Resources:
         return cls(int(total.get("CPU", 1)), max(gpus, int(total.get("GPU", 0))), most_trials)
 
     @property
-    def trials(self) -> int:
-        """How many cells run at once."""
-        return max(1, min(self.gpus or self.cpus, self.most_trials or 1 << 30))
+    def slots(self) -> int:
+        """How many processes train at once: one a GPU, or one a processor where there is no GPU."""
+        return max(1, self.gpus or self.cpus)
 
     @property
-    def trials_beside_works(self) -> int:
-        """How many cells run at once while shared stages are being built."""
+    def slots_beside_works(self) -> int:
+        """How many while shared stages are being built."""
         if self.most_trials:
             return 0
         if self.gpus:
             return self.gpus // 2 if self.gpus >= PLENTY else 0
-        return self.trials - 1
+        return self.slots - 1
+
+    def trials(self, smallest: int = 1) -> int:
+        """How many cells run at once, where each takes at least so many slots."""
+        return max(1, min(self.slots // smallest, self.most_trials or self.slots))
+
+    def free(self, running: Collection[Training], beside_works: bool) -> int:
+        """How many slots are left to the next cell."""
+        if self.most_trials and len(running) >= self.most_trials:
+            return 0
+        slots = self.slots_beside_works if beside_works else self.slots
+        return slots - sum(self.share(training) for training in running)
 
     @property
     def works(self) -> int:
@@ -71,21 +86,23 @@ class Resources:
 
     def trial(self, training: Training) -> PlacementGroupFactory:
         """What the trial of a cell asks Tune for."""
+        from ray.tune import PlacementGroupFactory  # workers of stages don't need it
+
         return PlacementGroupFactory([{"CPU": NEXT_TO_NOTHING} if is_sharded(training) else self.process])
 
     def share(self, training: Training) -> int:
-        """As how many of the trials that run at once a cell counts: none if it can't run here, and fails at once."""
+        """How many slots a cell takes: none if there will never be enough, and it fails at once."""
         wanted = training.decoder.gpus
-        return wanted if wanted <= (self.gpus or self.cpus) else 0
+        return wanted if wanted <= self.slots else 0
 
     def check(self, training: Training) -> None:
         """Raises StageError where a training would wait for ever."""
-        there, wanted = self.gpus or self.cpus, training.decoder.gpus
-        if wanted > there:
-            came = f"{there} GPUs" if self.gpus else f"no GPU and {there} processors"
+        wanted = training.decoder.gpus
+        if wanted > self.slots:
+            came = f"{self.gpus} GPUs" if self.gpus else f"no GPU and {self.cpus} processors"
             raise StageError(
                 f"the decoder '{training.decoder.name}' takes gpus: {wanted} for one training; the cluster has {came}. Set "
-                f"gpus: {there} or less (its results stay the same), or say with --gpus to how many the cluster may grow."
+                f"gpus: {self.slots} or less (its results stay the same), or say with --gpus to how many the cluster may grow."
             )
 
     def work(self, stage: Stage) -> dict[str, float]:

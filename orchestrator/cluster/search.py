@@ -33,15 +33,14 @@ def search(
 ) -> None:
     """Runs a trial for every cell, as its stages become ready, and waits for all. FIFO: no cell is stopped early."""
     trainings = {cell.id: graph.scorings[cell].training for cell in cells}
-    slots = resources.trials
-    at_once = max(1, slots // min(max(1, resources.share(training)) for training in trainings.values()))
+    slots = resources.trials(min(training.decoder.gpus for training in trainings.values()))
     asked = {name: resources.trial(training) for name, training in trainings.items()}
     ready = Ready(graph, store, cells, prepare, monitor, on_cell, resources)
     trainable = tune.with_parameters(
         run_cell,
         root=str(store.root),
         scorings={cell.id: (cell, graph.scorings[cell]) for cell in cells},
-        slots=at_once,
+        slots=slots,
         resources=resources,
     )
     tuner = tune.Tuner(
@@ -147,15 +146,15 @@ class Ready(OfThisLaunch, Searcher):
 
     def suggest(self, trial_id: str) -> Any:
         """The next cell's configuration, None while none is ready, or FINISHED."""
-        most = self._resources.trials if self._prepare.is_done else self._resources.trials_beside_works
-        free = most - sum(self._share(cell) for cell in self._running.values())
+        running = [self._scorings[cell].training for cell in self._running.values()]
+        free = self._resources.free(running, beside_works=not self._prepare.is_done)
         if free <= 0:
             return None
         for cell, stages in list(self._needs.items()):
             state = self._prepare.state(stages)
             if state == "pending":
                 continue
-            if state == "ready" and self._share(cell) > free:
+            if state == "ready" and self._resources.share(self._scorings[cell].training) > free:
                 return None  # the next one, however small, would keep it waiting
             del self._needs[cell]
             if state == "failed":
@@ -166,9 +165,6 @@ class Ready(OfThisLaunch, Searcher):
             self._monitor.start(cell.label, "cell")
             return flat(cell)
         return None if self._needs else Searcher.FINISHED
-
-    def _share(self, cell: Cell) -> int:
-        return self._resources.share(self._scorings[cell].training)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Tune tells that a trial has ended."""

@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray import train
-from ray.train.torch import TorchConfig, TorchTrainer
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from orchestrator.cell import Cell
@@ -35,6 +33,8 @@ def build(store: Store, training: Training, resources: Resources, progress: Prog
     Raises:
         StageError: the cluster has fewer GPUs than that; or as the training itself raises it.
     """
+    from ray import train  # takes seconds, which every trial would lose
+
     if store.has(training):
         return
     resources.check(training)
@@ -46,13 +46,21 @@ def build(store: Store, training: Training, resources: Resources, progress: Prog
             try:
                 return _fit(store.root / "train" / f"{training.identity}-{uuid.uuid4().hex[:8]}", settings, resources)
             except train.TrainingFailedError as error:
-                if (reason := _of_the_user(error)) is not None:
-                    raise StageError(reason) from error
+                causes = list(getattr(error, "worker_failures", {}).values())
+                if told := next((cause for cause in causes if isinstance(cause, UserError)), None):
+                    raise StageError(str(told)) from error  # the other processes then fail for want of that one
                 if not left:
-                    raise
+                    first = next(iter(causes), error)
+                    reason = next(iter(str(first).strip().splitlines()), "")
+                    raise StageError(
+                        f"its processes failed {ATTEMPTS} times: {type(first).__name__}: {reason}"
+                    ) from error
 
 
 def _fit(folder: Path, settings: dict[str, Any], resources: Resources) -> None:
+    from ray import train
+    from ray.train.torch import TorchConfig, TorchTrainer
+
     trainer = TorchTrainer(
         _work,
         train_loop_config=settings,
@@ -73,17 +81,12 @@ def _fit(folder: Path, settings: dict[str, Any], resources: Resources) -> None:
 
 def _work(settings: dict[str, Any]) -> None:
     """One process of a training."""
+    from ray import train
+
     store, training = Store(settings["root"]), settings["training"]
     is_first = train.get_context().get_world_rank() == 0
     with threads(training):
         training.build(Build(store.partial(training), store.open, settings["progress"] if is_first else silent))
-
-
-def _of_the_user(error: train.TrainingFailedError) -> str | None:
-    """What the user can mend, where one of the processes said so: the others then fail for want of it."""
-    failures = error.worker_failures.values() if isinstance(error, train.WorkerGroupError) else []
-    causes = [getattr(failure, "_base_exc", failure) for failure in failures]
-    return next((str(cause) for cause in causes if isinstance(cause, UserError)), None)
 
 
 def finish(
