@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import shutil
 import signal
 import threading
@@ -20,6 +21,7 @@ from grid_material import Log, content, leftovers
 
 from orchestrator.decoders import load
 from orchestrator.grid import Grid
+from orchestrator.matrix import Matrix
 from orchestrator.space import Space
 from orchestrator.space_file import parse
 from search_spaces.tiny_models import make_decoder
@@ -82,7 +84,8 @@ class Launched:
 
     Attributes:
         before: the curve of the training as its last checkpoint had it when the process was killed.
-        log, matrix: of the first.
+        log: of the first.
+        failures: by cell, of both.
         warnings: of the second.
     """
 
@@ -90,14 +93,15 @@ class Launched:
     local: Path
     before: list[dict[str, float]]
     log: str
-    matrix: list[dict[str, Any]]
+    failures: tuple[dict[str, str], dict[str, str]]
     warnings: list[str]
 
 
 @pytest.fixture(scope="module")
 def launched(models: Path, prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Launched:
-    """A training that another cell starts from, that cell, and one that takes more GPUs than there are."""
+    """A training that another cell starts from, that cell, one with too many GPUs, and one that diverges."""
     blocks = {"recipe": "long"}, {"task": "intent", "init": ["keyword"], "recipe": "long"}, {"decoder": "many"}
+    blocks += ({"recipe": "wild"},)
     folder = tmp_path_factory.mktemp("launched")
     sharded, local = (Path(shutil.copytree(prepared, folder / name)) for name in ("sharded", "local"))
     before: list[dict[str, float]] = []
@@ -108,9 +112,16 @@ def launched(models: Path, prepared: Path, tmp_path_factory: pytest.TempPathFact
     killer.join()
     warnings = Listener()
     logging.getLogger("orchestrator").addHandler(warnings)
-    Grid(space(models, 1, *blocks), local).run(local=True, monitor=Log(), track=False)
+    alone = Grid(space(models, 1, *blocks), local).run(local=True, monitor=Log(), track=False)
     logging.getLogger("orchestrator").removeHandler(warnings)
-    return Launched(sharded, local, before, log.text, json.loads(matrix.to_json())["cells"], warnings.messages)
+    return Launched(sharded, local, before, log.text, (failures(matrix), failures(alone)), warnings.messages)
+
+
+def failures(matrix: Matrix) -> dict[str, str]:
+    """Reasons, by what tells the cells of this launch apart."""
+    assert not matrix.counts()["missing"]
+    failed = [record for record in json.loads(matrix.to_json())["cells"] if record["status"] == "failed"]
+    return {f"{record['decoder']} {record['recipe']}": record["reason"] for record in failed}
 
 
 class Listener(logging.Handler):
@@ -178,9 +189,16 @@ def test_a_process_that_dies_is_replaced_and_the_training_goes_on(launched: Laun
 
 
 def test_a_cell_that_takes_more_gpus_than_there_are_fails_at_once(launched: Launched):
-    assert sorted(record["status"] for record in launched.matrix) == ["failed", "ok", "ok"], launched.log
-    [failed] = [record for record in launched.matrix if record["status"] == "failed"]
-    assert "takes gpus: 3 for one training; the cluster has no GPU and 2 processors" in failed["reason"]
+    sharded, alone = launched.failures
+    assert sharded.keys() - alone.keys() == {"many small"}, launched.log
+    assert "takes gpus: 3 for one training; the cluster has no GPU and 2 processors" in sharded["many small"]
+
+
+def test_what_is_wrong_is_told_as_by_one_process(launched: Launched):
+    """And it is not tried again, as after a death."""
+    sharded, alone = (failed["two wild"] for failed in launched.failures)
+    assert re.match(r"diverged at step \d+ ", sharded)[0] == re.match(r"diverged at step \d+ ", alone)[0]
+    assert "Traceback" not in sharded and "lower the recipe's learning_rate" in sharded
 
 
 def test_nothing_is_left_over(launched: Launched):
