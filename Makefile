@@ -24,11 +24,12 @@ $(STAMP): pyproject.toml constraints.txt
 demo: install
 	$(BIN)/tokengrid run demo
 
-test: install lint
-	RAY_AUTH_MODE=disabled $(BIN)/python -m pytest --durations=15
+# Two processes share the quick tests; the slow ones start clusters of their own, one after the other.
+test: install lint test-fast
+	RAY_AUTH_MODE=disabled $(BIN)/python -m pytest -m slow --durations=15
 
 test-fast: install
-	RAY_AUTH_MODE=disabled $(BIN)/python -m pytest -m "not slow"
+	RAY_AUTH_MODE=disabled $(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile --durations=10
 
 lint: install
 	$(BIN)/ruff check .

@@ -39,7 +39,7 @@ def plain(model: SpeechLM, training: list[Example], recipe: Recipe) -> int:
     optimiser = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate)
     model.train()
     for start in range(0, len(places), recipe.batch):
-        batch = collate([ready[i] for i in places[start : start + recipe.batch]], model.speech, model.text)
+        batch = collate([ready[i] for i in places[start : start + recipe.batch]], model.speech)
         labels = torch.full(batch.real.shape, -100).flatten()
         labels[batch.predict] = batch.answers
         logits = model.lm(inputs_embeds=model.embed(batch), attention_mask=batch.real.long(), use_cache=False).logits
@@ -60,7 +60,9 @@ def main(hidden: int = 96, layers: int = 4, batch: int = 16, count: int = 320, r
     speeds: dict[str, list[float]] = {"plain loop": [], "ours": []}
     for _ in range(rounds):
         for name in speeds:
-            model = SpeechLM.create(decoder, SpeechSpec(kind="discrete", tokens=CODES), "Transcribe.", targets, seed=0)
+            model = SpeechLM.create(
+                decoder, SpeechSpec(kind="discrete", tokens=CODES), ("Transcribe.\n{speech}",), targets, seed=0
+            )
             started = time.perf_counter()
             tokens = (
                 plain(model, training, recipe)

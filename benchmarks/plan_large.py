@@ -4,7 +4,7 @@
 
 A tree in LibriSpeech's layout is made up in the folder (empty files: only their names, sizes and times count), with
 transcripts, a lexicon, and an index cache as if all of it had been read. Then the parts of `tokengrid plan` run in a
-process of their own. With --space, that space is planned through `Grid`, its corpora replaced by the made-up one.
+process of their own. With --space, the cells of that space on LibriSpeech are planned, over the made-up one.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ import typer
 
 from orchestrator import audio, corpora, inspection
 from orchestrator.grid import Grid
-from orchestrator.space import Space, load, parse
+from orchestrator.space import Space
+from orchestrator.space_file import load, parse
 from orchestrator.stages import annotations as notes
 from orchestrator.store import Store
 from tasks.corpora.librispeech import UTTERANCES, LibriSpeechCorpus
@@ -60,11 +61,13 @@ def main(
 def _make(folder: Path, share: float) -> None:
     """A tree in LibriSpeech's layout, its lexicon, and the inspections of its recordings in a store's index."""
     random = np.random.default_rng(0)
-    words = ["".join(random.choice(list("abcdefghijklmnopqrstuvwxyz"), size)) for size in random.integers(2, 8, 90_000)]
+    letters = random.choice(list("abcdefghijklmnopqrstuvwxyz"), (90_000, 8))
+    words = ["".join(row[:size]) for row, size in zip(letters, random.integers(2, 8, 90_000), strict=True)]
     phonemes = "AA AE AH AO B D EH ER F G IH IY K L M N OW P R S T UW V W Z".split()
     root = folder / "LibriSpeech"
     root.mkdir(parents=True)
-    lexicon = (f"{word}  {' '.join(random.choice(phonemes, 4))}" for word in words)
+    said = random.choice(phonemes, (90_000, 4))
+    lexicon = (f"{word}  {' '.join(row)}" for word, row in zip(words, said, strict=True))
     (folder / "lexicon.txt").write_text("\n".join(lexicon) + "\n")
     speaker, paths = 10, []
     for subset, size in UTTERANCES.items():
@@ -107,10 +110,11 @@ def _space(folder: Path) -> Space:
 
 def _measure(folder: Path, name: str | None) -> None:
     space = _space(folder)
-    corpus = space.corpora["librispeech"]
+    corpus, only = space.corpora["librispeech"], {}
     if name:
         asked = load(name)
-        space = asked.model_copy(update={"corpora": dict.fromkeys(asked.corpora, corpus)})
+        kept = {one: corpus for one, read in asked.corpora.items() if isinstance(read, LibriSpeechCorpus)}
+        space, only = asked.model_copy(update={"corpora": {**asked.corpora, **kept}}), {"corpus": list(kept)}
     assert isinstance(corpus, LibriSpeechCorpus)
     store = Store(folder / "state")
     cache = store.root / "index"
@@ -134,11 +138,11 @@ def _measure(folder: Path, name: str | None) -> None:
         notes.selection("librispeech", indexed.table.loc[indexed.table["split"] == "train", "id"])
     del table, indexed
     with _timed("Grid.plan, whole"):
-        grid = Grid(space, store.root)
+        grid = Grid(space, store.root, only)
         plan = grid.plan()
     print(f"{'':28} {plan.cells} cells, {plan.hours}")
     with _timed("Grid.plan, nothing indexed"):
-        grid = Grid(space, folder / "empty")
+        grid = Grid(space, folder / "empty", only)
         assert grid.plan().unknown
 
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,13 +85,13 @@ def locate(checkpoint: str, revision: str | None = None, others: Sequence[str] =
         )
     commit = hub.commit_of(checkpoint, revision, CONFIG)
     cache = hub.in_cache(checkpoint, commit)
-    files = _found(cache, names)
-    if CONFIG not in files:
+    if _weights(cache):
+        files = _found(cache, names)
+    else:
+        _check_weights_on_hub(checkpoint, commit, cache)
         files = _found(hub.downloading(checkpoint, commit), names)
     if CONFIG not in files:
         raise UserError(f"the hub checkpoint '{checkpoint}' has no {CONFIG} at {commit[:12]}: it is no model to load")
-    if not _weights(cache):
-        _check_weights_on_hub(checkpoint, commit, files[CONFIG].parent)
     return Checkpoint(checkpoint, commit, files)
 
 
@@ -122,11 +123,12 @@ def with_weights(checkpoint: str, content: str, others: Sequence[str] = ()) -> P
     raise StageError(f"the weights of '{checkpoint}' at {content[:12]} are not there. {hub.advice(checkpoint)}")
 
 
-def _check_weights_on_hub(checkpoint: str, commit: str, cached: Path) -> None:
+def _check_weights_on_hub(checkpoint: str, commit: str, cache: Get) -> None:
     try:
         names = hub.names(checkpoint, commit)
     except UserError as error:
-        here = [path.name for path in cached.iterdir()]
+        config = cache(CONFIG)
+        here = [path.name for path in config.parent.iterdir()] if config else []
         raise UserError(f"{error} {_expected(here)}" if _refused(here) else str(error)) from error
     found = next((name for name in WEIGHTS if name in names), None)
     if found is None or not hub.gives(checkpoint, commit, found):
@@ -185,3 +187,19 @@ def _found(get: Get, names: Sequence[str]) -> dict[str, Path]:
 
 def _in_folder(folder: Path) -> Get:
     return lambda name: path if (path := folder / name).is_file() else None
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """transformers without bars while weights load, and without a list of the blocks that are left out."""
+    from transformers.utils import logging
+
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()

@@ -224,7 +224,7 @@ class _Resolver:
     def _training(self, cell: Cell) -> Training:
         if cell not in self._trainings:
             task, notes_of = TASKS[cell.task], self._annotate(cell)
-            self._trainings[cell] = Training(
+            training = Training(
                 task=TaskSpec(
                     name=task.name,
                     version=task.version,
@@ -240,6 +240,8 @@ class _Resolver:
                 seed=cell.seed,
                 label=cell.label,
             )
+            training.check()
+            self._trainings[cell] = training
         return self._trainings[cell]
 
     def _start(self, cell: Cell) -> Training | None:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from pydantic import BaseModel
 from rich.table import Table
 
 from orchestrator import space_file
 from orchestrator.decoders import DECODERS
+from orchestrator.decoders import PRESETS as PRESETS_OF_DECODERS
 from orchestrator.encoders import ENCODERS
+from orchestrator.encoders import PRESETS as PRESETS_OF_ENCODERS
+from orchestrator.encoders.hf import CHECKPOINTS
 from orchestrator.errors import UserError
 from tasks import TASKS
 from tasks.corpora import READERS
@@ -31,11 +37,11 @@ def _corpora() -> Table:
 
 
 def _encoders() -> Table:
-    return _described("encoders", "kind", ENCODERS)
+    return _with_presets(_described("encoders", "kind", ENCODERS), PRESETS_OF_ENCODERS)
 
 
 def _decoders() -> Table:
-    return _described("decoders", "kind", DECODERS)
+    return _with_presets(_described("decoders", "kind", DECODERS), PRESETS_OF_DECODERS)
 
 
 def _spaces() -> Table:
@@ -54,6 +60,15 @@ def _described(title: str, key: str, registry: dict[str, type]) -> Table:
     for name, model in registry.items():
         settings = [f for f in model.model_fields if f not in (key, "kind", "reader")]
         table.add_row(name, (model.__doc__ or "").strip().splitlines()[0], ", ".join(settings))
+    return table
+
+
+def _with_presets(table: Table, presets: Mapping[str, BaseModel]) -> Table:
+    """The known checkpoints below the kinds, each with what it sets."""
+    for name, config in presets.items():
+        said = config.model_dump(exclude_defaults=True, exclude={"kind"}, mode="json")
+        checkpoint = said.pop("checkpoint")
+        table.add_row(name, CHECKPOINTS.get(checkpoint, checkpoint), ", ".join(f"{k}: {v}" for k, v in said.items()))
     return table
 
 

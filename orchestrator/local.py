@@ -51,8 +51,8 @@ def prepare(store: Store, plan: Todo, monitor: Monitor) -> set[str]:
         if left := work.without(failed):
             with monitor.watch(left.name, kind="stage") as watched:
                 watched.reason = attempt(store, left.stages, lambda w=left, p=watched: do_work(store, w, p))
-            if watched.reason is None:
-                done = {stage.identity for stage in left.stages}
+            # One bad layer doesn't spoil what the same pass made of the others.
+            done = {s.identity for s in left.stages if watched.reason is None or store.has(s)}
         else:
             monitor.skip(work.name, "stage")
         failed |= {stage.identity for stage in work.stages} - done

@@ -19,14 +19,12 @@ class Repository:
     Attributes:
         folder: its files.
         refuses: the status with which files are refused to those without a licence, or None.
+        commit: of its only revision.
     """
 
     folder: Path
     refuses: int | None = None
-
-    @property
-    def commit(self) -> str:
-        return hashlib.sha1(str(self.folder).encode()).hexdigest()
+    commit: str = "fedcba9876543210fedcba9876543210fedcba98"
 
 
 @dataclass

@@ -197,3 +197,19 @@ def test_an_unsupported_kind_is_told_which_are_supported(hubert):
         resolve(str(hubert))
     assert "its model_type is 'bert'" in str(error.value)
     assert all(model_type in str(error.value) for model_type in FAMILIES)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"hidden_size": "many"}, "hidden_size of its config.json is 'many', expected a positive whole number"),
+        ({"num_hidden_layers": 0}, "num_hidden_layers of its config.json is 0, expected"),
+        ({"hidden_act": 3}, "config.json of the checkpoint .* is not valid"),
+        ({"intermediate_size": 64}, "or has them in another size, such as encoder.layers.0.feed_forward"),
+    ],
+)
+def test_a_configuration_that_does_not_fit_is_refused_before_any_frame(hubert, change, told):
+    file = hubert / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    with pytest.raises(UserError, match=told):
+        resolve(str(hubert)).load(nothing)

@@ -13,9 +13,11 @@ import torch
 from decoder_material import ASKED, examples, make_checkpoint, speech_spec
 from hub_server import Hub, Repository, serving
 from safetensors.torch import load_file
+from tiny_models import make_encoder
 
 from orchestrator import checkpoints
 from orchestrator.decoders import PRESETS, HfDecoderConfig, SpeechLM, answer
+from orchestrator.encoders.hf import resolve as encoder
 from orchestrator.errors import StageError, UserError
 
 
@@ -89,6 +91,14 @@ def test_a_checkpoint_is_found_without_its_weights_and_loaded_with_them(hub: Hub
     assert len(hub.asked) == asked  # what is in the cache is not asked for again
 
 
+def test_an_encoder_comes_with_the_settings_of_its_waveforms(hub: Hub, tmp_path: Path):
+    """They lie in a file beside its configuration, which the hub gives as well."""
+    local = make_encoder(tmp_path / "hubert", normalise=False)
+    hub.repositories["org/hubert"] = Repository(local)
+    found, expected = encoder("org/hubert"), encoder(str(local))
+    assert (found.normalise, found.shape) == (expected.normalise, expected.shape) == (False, expected.shape)
+
+
 @pytest.mark.parametrize(("status", "who"), [(401, "nobody is logged in here"), (403, "has no access yet")])
 def test_a_checkpoint_with_a_licence_says_where_to_accept_it_and_how_to_log_in(status, who, hub: Hub, folder: Path):
     hub.repositories["meta-llama/Llama-3.1-8B"] = Repository(folder, refuses=status)
@@ -101,13 +111,9 @@ def test_a_checkpoint_with_a_licence_says_where_to_accept_it_and_how_to_log_in(s
 
 def test_a_licence_is_asked_for_even_where_the_configuration_is_in_the_cache(hub: Hub, folder: Path, cache: Path):
     commit = cached(cache, "org/gated", folder, without=("model.safetensors",))
-    hub.repositories["org/gated"] = served = Repository(folder, refuses=401)
-    type(served).commit, original = property(lambda self: commit), type(served).commit
-    try:
-        with pytest.raises(UserError, match="accepted its licence"):
-            config("org/gated").spec()
-    finally:
-        type(served).commit = original
+    hub.repositories["org/gated"] = Repository(folder, refuses=401, commit=commit)
+    with pytest.raises(UserError, match="accepted its licence"):
+        config("org/gated").spec()
 
 
 def test_an_id_that_does_not_exist_says_where_to_look(hub: Hub):
@@ -172,6 +178,22 @@ def test_an_index_that_names_files_elsewhere_is_refused(folder: Path, tmp_path: 
     (odd / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": "../lm/model.safetensors"}}))
     with pytest.raises(UserError, match="not beside it"):
         checkpoints.locate(str(odd))
+
+
+@pytest.mark.parametrize("where", ["folder", "cache"])
+def test_a_decoder_without_its_tokenizer_is_none(where: str, offline: Path, folder: Path, tmp_path: Path):
+    half = copy(folder, tmp_path / "half", "tokenizer.json")
+    checkpoint = str(half)
+    if where == "cache":
+        cached(offline, checkpoint := "org/half", half)
+    with pytest.raises(UserError, match=r"has no tokenizer. Expected one of tokenizer\.json"):
+        config(checkpoint).spec()
+
+
+def test_a_commit_that_does_not_exist_is_named(hub: Hub, folder: Path):
+    hub.repositories["org/open"] = Repository(folder)
+    with pytest.raises(UserError, match="no revision 'fffff"):
+        config("org/open", revision="f" * 40).spec()
 
 
 # Formats

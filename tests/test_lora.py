@@ -208,8 +208,10 @@ def test_speech_in_the_vocabulary_is_for_tokens(folders):
 
 @pytest.mark.parametrize(("family", "near"), [("llama", "did you mean 'q_proj'"), ("gpt2", "c_attn")])
 def test_a_lora_target_that_matches_nothing_names_the_layers_there_are(family: str, near: str, folders):
-    with pytest.raises(StageError, match=f"'q_porj'.*match no linear layer; .*{near}"):
-        make(folders[family], lora=LORA | {"targets": ["q_porj"]})
+    """Before any work, from its configuration alone."""
+    config = HfDecoderConfig(checkpoint=str(folders[family]), lora=LORA | {"targets": ["q_porj"]})
+    with pytest.raises(UserError, match=f"'q_porj'.*match no linear layer; .*{near}"):
+        config.spec()
 
 
 def test_lora_targets_are_layers_by_name(folders):

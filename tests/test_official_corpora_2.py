@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 from orchestrator.errors import UserError
 from orchestrator.grid import Grid
-from orchestrator.space import parse
+from orchestrator.space_file import parse
 from tasks.corpora import (
     READERS,
     Corpus,

@@ -169,11 +169,18 @@ def test_decoders_that_can_not_be_had_are_told_before_any_work(
     decoders = {
         "far": {"kind": "hf", "checkpoint": "nobody/nothing"},
         "odd": {"kind": "hf", "checkpoint": str(folder)},
+        "extended": {"kind": "tiny", "speech_tokens": "vocabulary"},
     }
     with pytest.raises(UserError) as caught:
-        mine.graph(store, decoders=decoders, decoder=["tiny", "far", "odd", "llama3.1-8b"], layer=[0, 3])
+        mine.graph(store, decoders=decoders, decoder=["extended", "far", "odd", "llama3.1-8b"], layer=[0, 3])
     problems = str(caught.value)
-    for part in ("nobody/nothing", "It has tf_model.h5", "meta-llama/Llama-3.1-8B", "no layer 3"):
+    for part in (
+        "nobody/nothing",
+        "It has tf_model.h5",
+        "meta-llama/Llama-3.1-8B",
+        "no layer 3",
+        "for discrete features",
+    ):
         assert part in problems
     assert not list(store.root.glob("store/training/*"))
 

@@ -121,6 +121,22 @@ def test_a_pass_that_fails_leaves_nothing_behind_and_says_why(store: Store, mode
     assert not list((store.root / "store" / "sample").iterdir())
 
 
+def test_a_layer_that_fp16_cannot_hold_takes_down_no_other(store: Store, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    folder = make_encoder(tmp_path / "loud", "whisper")
+    weights = load_file(folder / "model.safetensors")
+    # Blocks add to their input: what the second makes too loud stays so in the third.
+    weights["encoder.layers.1.fc2.bias"] += 1e6
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    stages = samples(folder)
+    with pytest.raises(StageError, match=r"layer 2 gives values that fp16 can't hold .*; layer 3 gives values"):
+        fill_together(store, stages)
+    assert [store.has(stage) for stage in stages] == [True, True, False, False]
+    with pytest.raises(StageError, match="layer 2 gives"):
+        store.build(stages[2])
+
+
 def test_samples_belong_together_when_they_differ_in_their_layer_alone(store: Store, models):
     stages = samples(models["hubert-group"])
     assert len({together(stage) for stage in stages}) == 1

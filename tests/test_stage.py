@@ -19,11 +19,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.decoders import HfSpec, Recipe, TinySpec
+from orchestrator.decoders import HfSpec, LoraSettings, Recipe, TinySpec
 from orchestrator.encoders.apc import ApcSpec
 from orchestrator.encoders.hf import HuggingFaceSpec, Shape
 from orchestrator.encoders.spectral import SpectralSpec
 from orchestrator.stage import Stage, canonical, runtime, walk
+from orchestrator.stages.analysis import Analysis
 from orchestrator.stages.annotations import Annotations, Selection
 from orchestrator.stages.bpe import Bpe
 from orchestrator.stages.codebook import Codebook
@@ -32,7 +33,7 @@ from orchestrator.stages.pretraining import Pretraining
 from orchestrator.stages.recordings import Recordings, SynthesisedRecordings
 from orchestrator.stages.sample import Sample
 from orchestrator.stages.scoring import Scoring
-from orchestrator.stages.speech import ContinuousSpeech, DiscreteSpeech, NoSpeech
+from orchestrator.stages.speech import CentroidsSpeech, ContinuousSpeech, DiscreteSpeech, NoSpeech
 from orchestrator.stages.training import TaskSpec, Training
 from orchestrator.stages.units import Units
 
@@ -53,7 +54,7 @@ CODEBOOK = Codebook(sample=SAMPLE, k=50)
 FEATURES = Features(recordings=RECORDINGS, encoder=CHECKPOINT, layer=2)
 UNITS = Units(recordings=RECORDINGS, encoder=LOGMEL, layer=0, codebook=CODEBOOK)
 BPE = Bpe(units=UNITS, selection=SELECTION, vocabulary=100)
-TASK = TaskSpec(name="asr", version=1, variant=None, instruction="Write.", labels=("a", "b"))
+TASK = TaskSpec(name="asr", version=1, variant=None, templates=("Write.\n{speech}",), labels=("a", "b"))
 
 
 def training(speech: Any, decoder: Any = TinySpec()) -> Training:
@@ -73,9 +74,13 @@ STAGES: list[Stage] = [
     UNITS,
     BPE,
     training(NoSpeech()),
-    training(ContinuousSpeech(features=FEATURES, sample=SAMPLE, downsample=2)),
+    training(ContinuousSpeech(features=(FEATURES,), samples=(SAMPLE,), downsample=2)),
     training(DiscreteSpeech(units=UNITS, dedup=True)),
     training(DiscreteSpeech(units=UNITS, dedup=True, bpe=BPE), HfSpec(checkpoint="there/qwen", content="def")),
+    training(CentroidsSpeech(units=UNITS, dedup=False, downsample=2, sample=SAMPLE)),
+    training(NoSpeech(), HfSpec(checkpoint="there/qwen", content="def", lora=LoraSettings(targets=("q_proj",)))),
+    dataclasses.replace(training(NoSpeech()), init=training(NoSpeech())),
+    Analysis(speech=DiscreteSpeech(units=UNITS, dedup=True), annotations=NOTES),
     Scoring(training=training(NoSpeech()), annotations=NOTES),
 ]
 """One of every class, and of every kind of part. A new stage class needs a line here."""

@@ -118,7 +118,9 @@ class Prepare:
         progress_path(self._store, work.id).unlink(missing_ok=True)
         if reason is not None and self._store.failure(work.stages[0]) is None:
             self._store.fail(work.stages[0], reason)
-        self._settle(work.stages, failed=reason is not None)
+        done = [stage for stage in work.stages if reason is None or self._store.has(stage)]
+        self._settle(done, failed=False)
+        self._settle([stage for stage in work.stages if stage not in done], failed=True)
         self._unfinished.discard(work.id)
         self._monitor.end(work.name, "stage", reason)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from orchestrator import checkpoints
-from orchestrator.decoders.lora import LoraSettings, add_lora
+from orchestrator.decoders.lora import ALL, LoraSettings, add_lora, check_targets
 from orchestrator.decoders.spec import PLACEHOLDER, DecoderConfig, DecoderSpec, Prompt, SpeechTokens
 from orchestrator.errors import StageError, UserError
 from orchestrator.stage import runtime
@@ -31,6 +31,8 @@ TOKENIZER_FILES = (
     "tokenizer.model",
     "chat_template.jinja",
 )
+VOCABULARIES = ("tokenizer.json", "vocab.json", "tokenizer.model")
+"""Of these files, a tokenizer has at least one."""
 SPEECH, ANSWER = "[[speech]]", "[[answer]]"
 """Where speech and answer go while a chat template is rendered."""
 RENDERING = {"date_string": "26 Jul 2024", "enable_thinking": False}
@@ -89,13 +91,14 @@ class HfSpec(DecoderSpec):
 
         try:
             # The dtype is always said: by default it would be the checkpoint's.
-            lm, report = AutoModelForCausalLM.from_pretrained(
-                folder,
-                dtype=getattr(torch, self.dtype),
-                output_loading_info=True,
-                local_files_only=True,
-                weights_only=True,
-            )
+            with checkpoints.quietly():
+                lm, report = AutoModelForCausalLM.from_pretrained(
+                    folder,
+                    dtype=getattr(torch, self.dtype),
+                    output_loading_info=True,
+                    local_files_only=True,
+                    weights_only=True,
+                )
         except (OSError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
             raise StageError(f"the checkpoint '{self.checkpoint}' can't be loaded as a causal LM: {error}") from error
         if missing := sorted(report["missing_keys"]):
@@ -116,7 +119,7 @@ class HfSpec(DecoderSpec):
         except (OSError, ValueError, AttributeError, ImportError) as error:
             raise StageError(
                 f"the checkpoint '{self.checkpoint}' has no tokenizer that can be read ({error}). "
-                f"Expected one of {', '.join(TOKENIZER_FILES[:1] + TOKENIZER_FILES[4:7])} beside its weights."
+                f"Expected one of {', '.join(VOCABULARIES)} beside its weights."
             ) from error
         return tokenizer
 
@@ -161,8 +164,28 @@ class HfDecoderConfig(DecoderConfig):
             raise UserError(
                 f"the checkpoint '{self.checkpoint}' is a {', '.join(map(str, kinds))}; a decoder is a causal LM"
             )
+        if not any(name in found.files for name in VOCABULARIES):
+            raise UserError(
+                f"the checkpoint '{self.checkpoint}' has no tokenizer. Expected one of {', '.join(VOCABULARIES)} beside "
+                "its weights: copy it again, whole."
+            )
+        if self.lora is not None and self.lora.targets != ALL:
+            check_targets(_skeleton(found), self.lora, Path(self.checkpoint).name)
         settings = {name: getattr(self, name) for name in type(self).model_fields if name not in ("kind", "revision")}
         return HfSpec(content=found.content, **settings)
+
+
+def _skeleton(checkpoint: checkpoints.Checkpoint) -> PreTrainedModel:
+    """The layers of a checkpoint without their weights."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    try:
+        config = AutoConfig.from_pretrained(checkpoint.files[checkpoints.CONFIG].parent, local_files_only=True)
+        with torch.device("meta"):
+            return AutoModelForCausalLM.from_config(config)
+    except (OSError, ValueError) as error:
+        raise UserError(f"the checkpoint '{checkpoint.name}' can't be read as a causal LM: {error}") from error
 
 
 def _render(tokenizer: PreTrainedTokenizerBase, template: str) -> Prompt:

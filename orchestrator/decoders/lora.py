@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as checked_dataclass
 
-from orchestrator.errors import StageError, suggest
+from orchestrator.errors import UserError, suggest
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -41,27 +41,18 @@ def add_lora(lm: PreTrainedModel, settings: LoraSettings, seed: int, name: str) 
         name: of the decoder, for errors.
 
     Raises:
-        StageError: a target names no linear layer; says which ones there are.
+        UserError: a target names no linear layer; says which ones there are.
     """
     import torch
     from peft import LoraConfig, inject_adapter_in_model
-    from torch import nn
     from transformers.pytorch_utils import Conv1D
 
-    head = lm.get_output_embeddings()
-    linear = [n for n, m in lm.named_modules() if isinstance(m, (nn.Linear, Conv1D)) and m is not head]
-    targets = settings.targets if settings.targets == ALL else list(settings.targets)
-    if missed := [t for t in settings.targets if targets != ALL and not any(_names(t, layer) for layer in linear)]:
-        there = {layer.rpartition(".")[2] for layer in linear}
-        raise StageError(
-            f"the LoRA target{'s' if len(missed) > 1 else ''} {', '.join(map(repr, missed))} of the decoder '{name}' "
-            f"match no linear layer; {suggest(missed[0], there)}, or {ALL}"
-        )
+    check_targets(lm, settings, name)
     config = LoraConfig(
         r=settings.rank,
         lora_alpha=settings.alpha,
         lora_dropout=settings.dropout,
-        target_modules=targets,
+        target_modules=ALL if settings.targets == ALL else list(settings.targets),
         # GPT-2's layers keep their matrices the other way round.
         fan_in_fan_out=any(isinstance(m, Conv1D) for m in lm.modules()),
     )
@@ -71,6 +62,23 @@ def add_lora(lm: PreTrainedModel, settings: LoraSettings, seed: int, name: str) 
     for weight in lm.parameters():
         if weight.requires_grad:
             weight.data = weight.data.float()
+
+
+def check_targets(lm: PreTrainedModel, settings: LoraSettings, name: str) -> None:
+    """Raises UserError where a target names no linear layer of a causal LM, with or without weights."""
+    from torch import nn
+    from transformers.pytorch_utils import Conv1D
+
+    if settings.targets == ALL:
+        return
+    head = lm.get_output_embeddings()
+    linear = [n for n, m in lm.named_modules() if isinstance(m, (nn.Linear, Conv1D)) and m is not head]
+    if missed := [target for target in settings.targets if not any(_names(target, layer) for layer in linear)]:
+        there = {layer.rpartition(".")[2] for layer in linear}
+        raise UserError(
+            f"the LoRA target{'s' if len(missed) > 1 else ''} {', '.join(map(repr, missed))} of the decoder '{name}' "
+            f"match no linear layer; {suggest(missed[0], there)}, or {ALL}"
+        )
 
 
 def _names(target: str, layer: str) -> bool:

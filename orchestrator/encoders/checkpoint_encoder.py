@@ -100,6 +100,17 @@ class CheckpointEncoder(Encoder):
             raise StageError(f"'{self.spec.name}' was loaded up to layer {len(self.blocks)}, not {layer}")
 
 
+def configuration(spec: HuggingFaceSpec, folder: Path) -> Any:
+    """The configuration of a checkpoint, as transformers reads it. Raises StageError for one that it refuses."""
+    from huggingface_hub.errors import StrictDataclassError
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, TypeError, StrictDataclassError) as error:
+        raise StageError(f"{checkpoints.CONFIG} of the checkpoint '{spec.checkpoint}' is not valid: {error}") from error
+
+
 def pretrained(spec: HuggingFaceSpec, make: Any, folder: Path, config: Any, **options: Any) -> nn.Module:
     """A model with the weights of a folder, for inference.
 
@@ -114,7 +125,7 @@ def pretrained(spec: HuggingFaceSpec, make: Any, folder: Path, config: Any, **op
     from safetensors import SafetensorError
 
     try:
-        with _quietly():
+        with checkpoints.quietly():
             model, report = make.from_pretrained(
                 folder,
                 config=config,
@@ -122,15 +133,17 @@ def pretrained(spec: HuggingFaceSpec, make: Any, folder: Path, config: Any, **op
                 output_loading_info=True,
                 local_files_only=True,
                 weights_only=True,
+                ignore_mismatched_sizes=True,  # told below, by name
                 **options,
             )
     except (OSError, RuntimeError, ValueError, SafetensorError, pickle.UnpicklingError) as error:
         raise StageError(f"the checkpoint '{spec.checkpoint}' can't be loaded: {error}") from error
-    missing = sorted(key for key in report["missing_keys"] if key not in UNUSED)
+    mismatched = {name for name, *_ in report["mismatched_keys"]}
+    missing = sorted(mismatched.union(report["missing_keys"]).difference(UNUSED))
     if missing:
         raise StageError(
-            f"the checkpoint '{spec.checkpoint}' lacks {len(missing)} weights of its own configuration, "
-            f"such as {', '.join(missing[:3])}: it is not the encoder that its {checkpoints.CONFIG} describes. "
+            f"the checkpoint '{spec.checkpoint}' lacks {len(missing)} weights of its own configuration, or has them in "
+            f"another size, such as {', '.join(missing[:3])}: it is not the encoder that its {checkpoints.CONFIG} describes. "
             "Copy it again."
         )
     return model.eval().requires_grad_(False)
@@ -175,19 +188,3 @@ def rows(found: dict[int, Tensor], lengths: list[int]) -> list[dict[int, np.ndar
         {layer: frames[row, :length].float().cpu().numpy() for layer, frames in found.items()}
         for row, length in enumerate(lengths)
     ]
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """No bars while weights load, and no list of the blocks that are left out."""
-    from transformers.utils import logging
-
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()

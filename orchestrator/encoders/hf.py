@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from orchestrator import checkpoints
 from orchestrator.encoders.checkpoint_encoder import PREPROCESSOR, PROCESSOR, CheckpointEncoder, Shape
@@ -51,6 +51,9 @@ FAMILIES: dict[str, type[CheckpointEncoder]] = {
     "wav2vec2-bert": W2vBertEncoder,
 }
 """What loads a checkpoint, by the model_type of its configuration."""
+
+SIZES = ("num_hidden_layers", "hidden_size", "encoder_layers", "d_model", "max_source_positions")
+"""What a shape is read from, in the configurations of all families."""
 
 Dtype = Literal["float32", "float16", "bfloat16"]
 
@@ -150,7 +153,7 @@ def resolve(
     if family is None:
         problems.append(f"its model_type is {model_type!r}; {suggest(model_type, FAMILIES)}")
     else:
-        problems += family.problems(config, preprocessor)
+        problems += _not_counts(config) or family.problems(config, preprocessor)
     if preprocessor.get("sampling_rate", SAMPLE_RATE) != SAMPLE_RATE:
         problems.append(f"it wants {preprocessor['sampling_rate']} Hz; supported is {SAMPLE_RATE} Hz")
     normalises = (family or Wav2Vec2Encoder).normalises(preprocessor) if normalise is None else normalise
@@ -168,3 +171,13 @@ def resolve(
         dtype=dtype,
         shape=family.shape(config),
     )
+
+
+def _not_counts(config: dict[str, Any]) -> list[str]:
+    """What its configuration says of its size that is no positive number."""
+    sizes = {name: config[name] for name in SIZES if name in config}
+    return [
+        f"{name} of its {checkpoints.CONFIG} is {value!r}, expected a positive whole number"
+        for name, value in sizes.items()
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1
+    ]

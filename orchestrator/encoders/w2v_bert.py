@@ -15,6 +15,7 @@ from orchestrator.encoders.checkpoint_encoder import (
     NO_PREPROCESSOR,
     CheckpointEncoder,
     Shape,
+    configuration,
     pretrained,
     reading,
     rows,
@@ -70,9 +71,9 @@ class W2vBertEncoder(CheckpointEncoder):
 
     @classmethod
     def load(cls, spec: HuggingFaceSpec, folder: Path, blocks: int, device: str) -> Self:
-        from transformers import AutoConfig, SeamlessM4TFeatureExtractor, Wav2Vec2BertModel
+        from transformers import SeamlessM4TFeatureExtractor, Wav2Vec2BertModel
 
-        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        config = configuration(spec, folder)
         config.num_hidden_layers = blocks
         config.use_intermediate_ffn_before_adapter = False
         config.add_adapter = False

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from orchestrator.encoders.checkpoint_encoder import CheckpointEncoder, Shape, pretrained, reading, rows
+from orchestrator.encoders.checkpoint_encoder import CheckpointEncoder, Shape, configuration, pretrained, reading, rows
 from orchestrator.errors import StageError
 
 if TYPE_CHECKING:
@@ -45,9 +45,9 @@ class Wav2Vec2Encoder(CheckpointEncoder):
 
     @classmethod
     def load(cls, spec: HuggingFaceSpec, folder: Path, blocks: int, device: str) -> Self:
-        from transformers import AutoConfig, AutoModel
+        from transformers import AutoModel
 
-        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        config = configuration(spec, folder)
         config.num_hidden_layers = blocks
         config.add_adapter = False
         model = pretrained(spec, AutoModel, folder, config).to(device)

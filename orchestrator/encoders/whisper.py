@@ -15,6 +15,7 @@ from orchestrator.encoders.checkpoint_encoder import (
     NO_PREPROCESSOR,
     CheckpointEncoder,
     Shape,
+    configuration,
     pretrained,
     reading,
     rows,
@@ -76,10 +77,10 @@ class WhisperEncoder(CheckpointEncoder):
 
     @classmethod
     def load(cls, spec: HuggingFaceSpec, folder: Path, blocks: int, device: str) -> Self:
-        from transformers import AutoConfig, WhisperFeatureExtractor
+        from transformers import WhisperFeatureExtractor
         from transformers.models.whisper import modeling_whisper
 
-        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        config = configuration(spec, folder)
         config.encoder_layers = blocks
         model = pretrained(spec, modeling_whisper.WhisperEncoder, folder, config, key_mapping=ENCODER_KEYS)
         extractor = WhisperFeatureExtractor.from_pretrained(folder, local_files_only=True)

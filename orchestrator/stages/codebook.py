@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 from safetensors.numpy import load_file, save_file
-from sklearn.cluster import MiniBatchKMeans
 
 from orchestrator import tokens
 from orchestrator.errors import StageError
@@ -40,6 +38,8 @@ class Codebook(Stage):
         return f"{self.sample.readable}-k{self.k}"
 
     def build(self, at: Build) -> None:
+        from sklearn.cluster import MiniBatchKMeans  # here, not above: a plan of a large grid never needs it
+
         frames = read_sample(at.open(self.sample))["frames"]
         held_out = frames[: max(1, int(len(frames) * HELD_OUT))].astype(np.float32)
         fitted = frames[len(held_out) :].astype(np.float32)
@@ -88,18 +88,27 @@ def judge(centroids: np.ndarray, fitted: np.ndarray, held_out: np.ndarray) -> di
 
 
 class Assigner:
-    """Nearest centroid in Euclidean distance; callers pass frames that were rounded to fp16."""
+    """Nearest centroid in Euclidean distance; callers pass frames that were rounded to fp16.
 
-    def __init__(self, centroids: np.ndarray):
-        self._centroids = torch.from_numpy(centroids)
+    Args:
+        centroids: float32 `[k, D]`.
+        device: where distances are computed; an encoder on a GPU would otherwise wait for the processor.
+    """
+
+    def __init__(self, centroids: np.ndarray, device: str = "cpu"):
+        import torch
+
+        self._centroids = torch.from_numpy(centroids).to(device)
         self._half_norms = self._centroids.square().sum(1) / 2
 
     def __call__(self, frames: np.ndarray, block: int = 1 << 14) -> np.ndarray:
         """Frames `[T, D]` → codes int64 `[T]`."""
-        values = torch.from_numpy(np.asarray(frames, np.float32))
+        import torch
+
+        values = torch.from_numpy(np.asarray(frames))
         # argmin |x - c|² = argmax x·c - |c|²/2
-        blocks = [(part @ self._centroids.T - self._half_norms).argmax(1) for part in values.split(block)]
-        return torch.cat(blocks).numpy()
+        parts = (part.to(self._centroids) for part in values.split(block))
+        return torch.cat([(x @ self._centroids.T - self._half_norms).argmax(1).cpu() for x in parts]).numpy()
 
 
 def read_centroids(artifact: Artifact) -> np.ndarray:

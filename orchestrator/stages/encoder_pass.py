@@ -63,7 +63,7 @@ class ShardWorker:
         self._device = device or available()
         self._encoder: Encoder | None = None
         self._assigners = {
-            t.stage.identity: Assigner(read_centroids(open(t.stage.codebook)))
+            t.stage.identity: Assigner(read_centroids(open(t.stage.codebook)), self._device)
             for t in targets
             if isinstance(t.stage, Units)
         }

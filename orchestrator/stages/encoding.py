@@ -19,6 +19,14 @@ Frames = dict[int, np.ndarray]
 """Layer → fp16 frames `[T, D]`."""
 
 
+class BeyondHalf(StageError):
+    """A layer gives values that fp16 can't hold. The encoder's other layers may be sound."""
+
+    def __init__(self, layer: int, worst: float):
+        super().__init__(f"layer {layer} gives values that fp16 can't hold (largest magnitude {worst:g})")
+        self.layer = layer
+
+
 def encode(
     encoder: Encoder, recordings: Sequence[Recording], layers: Sequence[int]
 ) -> Iterator[tuple[Recording, Frames | str]]:
@@ -63,13 +71,12 @@ def to_half(values: np.ndarray, layer: int) -> np.ndarray:
     """Frames rounded to fp16, the precision in which they are stored and quantised.
 
     Raises:
-        StageError: a value is NaN or beyond fp16, which would become infinite without a word.
+        BeyondHalf: a value is NaN or beyond fp16, which would become infinite without a word.
     """
     with np.errstate(over="ignore"):
         half = values.astype(np.float16)
     if not np.isfinite(half).all():
-        worst = float(np.abs(values).max())
-        raise StageError(f"layer {layer} gives values that fp16 can't hold (largest magnitude {worst:g})")
+        raise BeyondHalf(layer, float(np.abs(values).max()))
     return half
 
 

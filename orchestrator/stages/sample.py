@@ -17,7 +17,7 @@ from orchestrator import device
 from orchestrator.encoders import EncoderSpec
 from orchestrator.errors import StageError
 from orchestrator.stage import Build, Progress, Stage, silent
-from orchestrator.stages.encoding import encode
+from orchestrator.stages.encoding import BeyondHalf, encode
 from orchestrator.stages.recordings import Recording, read_recordings
 from orchestrator.store import Artifact, Store
 
@@ -60,10 +60,23 @@ def fill_together(store: Store, stages: Sequence[Sample], progress: Progress = s
     """Builds samples that differ in their layer alone by one pass over the audio, each as it would be built alone.
 
     Raises:
-        StageError: none of the recordings can be encoded, or a layer can't be kept in fp16.
+        StageError: none of the recordings can be encoded; or some layers can't be kept in fp16, and the others are there.
     """
     if len({together(stage) for stage in stages}) > 1:
         raise ValueError("these samples differ in more than their layer: no single pass fills them")
+    left, reasons = list(stages), []
+    while left:
+        try:
+            _pass(store, left, progress)
+            break
+        except BeyondHalf as error:  # it takes down its own layer only, as if each were built alone
+            reasons.append(str(error))
+            left = [stage for stage in left if stage.layer != error.layer]
+    if reasons:
+        raise StageError("; ".join(reasons))
+
+
+def _pass(store: Store, stages: Sequence[Sample], progress: Progress) -> None:
     with ExitStack() as leases:
         # In one order for everybody: two passes never hold what the other one waits for.
         partials = [(s, leases.enter_context(store.making(s))) for s in sorted(stages, key=lambda s: s.identity)]

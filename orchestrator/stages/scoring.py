@@ -10,7 +10,6 @@ from typing import Any, ClassVar
 import pandas as pd
 
 from orchestrator import device
-from orchestrator.decoders import answer, load
 from orchestrator.stage import Build, Stage
 from orchestrator.stages.annotations import Annotations, read_annotations
 from orchestrator.stages.speech import unreadable
@@ -39,6 +38,8 @@ class Scoring(Stage):
         return self.training.readable
 
     def build(self, at: Build) -> None:
+        from orchestrator.decoders import answer, load  # torch with them, which a plan never needs
+
         training, trained = self.training, at.open(self.training)
         task = TASKS[training.task.name]
         table = read_annotations(at.open(self.annotations))

@@ -6,17 +6,19 @@ import json
 import logging
 import shutil
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import pandas as pd
 
-from orchestrator.decoders import DecoderSpec, Example, Recipe, SpeechLM, check_template, load, save, train
-from orchestrator.decoders.parallel import Parallel
+from orchestrator.decoders import DecoderSpec, Example, Recipe, check_template
 from orchestrator.decoders.spec import differences
 from orchestrator.errors import StageError, UserError
 from orchestrator.stage import Build, Stage, runtime
 from orchestrator.stages.annotations import Annotations, read_annotations
 from orchestrator.stages.speech import Open, Speech, load_all, unreadable
+
+if TYPE_CHECKING:
+    from orchestrator.decoders import SpeechLM
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +81,9 @@ class Training(Stage):
 
     def build(self, at: Build) -> None:
         """As every stage; in a process group, its processes build it together and the first one writes."""
+        from orchestrator.decoders import SpeechLM, save, train  # torch with them, which a plan never needs
+        from orchestrator.decoders.parallel import Parallel
+
         self.check()
         parallel = Parallel.here()
         if self.decoder.gpus > parallel.size == 1:
@@ -126,6 +131,8 @@ class Training(Stage):
         (at.folder / "training.json").write_text(json.dumps(report, indent=1), "utf-8")
 
     def _start(self, at: Build) -> SpeechLM | None:
+        from orchestrator.decoders import load
+
         if self.init is None:
             return None
         trained = at.open(self.init)

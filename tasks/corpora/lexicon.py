@@ -28,7 +28,7 @@ VARIANT = re.compile(r"\(\d+\)$")
 STRESSED = re.compile(r"\b([A-Z]+)[012]\b")
 """A vowel of ARPAbet with its stress: `AH0`."""
 
-BATCH = 10_000
+BATCH = 30_000
 """Texts that are looked up at once."""
 
 log = logging.getLogger(__name__)
@@ -130,7 +130,7 @@ def _look_up(texts: Sequence[str], phonemes: Mapping[str, str]) -> tuple[list[st
 
     said: list[str | None] = []
     lacking: Counter[str] = Counter()
-    with ThreadPoolExecutor() as pool:  # Arrow leaves Python's lock.
+    with ThreadPoolExecutor(2) as pool:  # Arrow leaves Python's lock; more threads would hold more batches.
         for phonemes_of, without in pool.map(batch, range(0, len(texts), BATCH)):
             said += phonemes_of
             lacking.update(without.to_pylist())

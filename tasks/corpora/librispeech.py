@@ -86,7 +86,7 @@ class LibriSpeechCorpus(OfficialCorpus):
             self._check_speakers(subset, names, copy)
             audio |= found
             texts |= said
-            splits |= dict.fromkeys(names, split)
+            splits |= {name: split for name in found if name in names}  # in order, which makes the sorting below fast
         copy.check()
         ids = sorted(splits)
         rows: dict[str, Sequence[str | None]] = {

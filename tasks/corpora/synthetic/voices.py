@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from math import gcd
 
 import numpy as np
-from scipy.fft import irfft, next_fast_len, rfft, rfftfreq
-from scipy.signal import fftconvolve, resample_poly
 
 from tasks.corpora.synthetic import espeak
 
@@ -154,6 +152,8 @@ def render(samples: bytes, scene: Scene) -> np.ndarray:
     Returns:
         float32 [samples] at 16 kHz, |x| < 1, in steps of 2^-15: files of 16 bits hold it exactly.
     """
+    from scipy.signal import fftconvolve, resample_poly
+
     speech = np.frombuffer(samples, np.int16).astype(np.float64)
     loud = np.flatnonzero(np.abs(speech) > 0.01 * np.abs(speech).max(initial=1.0))
     speech = speech[loud[0] : loud[-1] + 1]
@@ -182,6 +182,8 @@ def _power(wave: np.ndarray) -> float:
 
 def _tilt(wave: np.ndarray, decibels: float) -> np.ndarray:
     """Raises the level by so many dB with every octave, around 1 kHz and down to 50 Hz."""
+    from scipy.fft import irfft, next_fast_len, rfft, rfftfreq
+
     length = next_fast_len(len(wave), real=True)
     octaves = np.log2(np.maximum(rfftfreq(length, 1 / SAMPLE_RATE), 50) / 1000)
     return irfft(rfft(wave, length) * _amplitude(decibels * octaves), length)[: len(wave)]
