@@ -56,7 +56,7 @@ def together(action: Callable[..., None], tmp_path: Path, *arguments: Any) -> No
         one.start()
     for one in both:
         one.join(120)
-    meeting.unlink()
+    meeting.unlink(missing_ok=True)
     assert [one.exitcode for one in both] == [0, 0]
 
 
@@ -167,6 +167,17 @@ def _lonely(folder: Path, checkpoint: Path) -> None:
 def test_processes_that_find_different_checkpoints_say_so(folders, tmp_path: Path):
     interrupted(folders["llama"], tmp_path / "checkpoint", 5)
     together(_lonely, tmp_path, folders["llama"], tmp_path / "checkpoint")
+
+
+def _without_layers(folder: Path) -> None:
+    model = make(folder)
+    model.lm._no_split_modules = None
+    with pytest.raises(StageError, match=r"\(LlamaForCausalLM\) doesn't say what its layers are, .* set gpus: 1"):
+        fit(model)
+
+
+def test_a_decoder_that_cannot_be_shared_out_is_refused(folders, tmp_path: Path):
+    together(_without_layers, tmp_path, folders["llama"])
 
 
 @given(st.lists(st.integers(1, 50), min_size=1, max_size=40), st.integers(1, 120), st.integers(1, 6))

@@ -37,9 +37,8 @@ class Parallel:
     def here() -> Parallel:
         """The process group that whoever started this process has put it in, or this process alone."""
         group = torch.distributed
-        return (
-            Sharded() if group.is_available() and group.is_initialized() and group.get_world_size() > 1 else Parallel()
-        )
+        is_alone = not (group.is_available() and group.is_initialized()) or group.get_world_size() == 1
+        return Parallel() if is_alone else Sharded()
 
     @property
     def is_first(self) -> bool:
@@ -79,7 +78,11 @@ class Parallel:
 
 
 class Sharded(Parallel):
-    """Several processes of a `torch.distributed` group, with FSDP2 (Zhao et al. 2023, arXiv 2304.11277)."""
+    """Several processes of a `torch.distributed` group, with FSDP2 (Zhao et al. 2023, arXiv 2304.11277).
+
+    Devices hold a part of everything that is as long as the trained weights, and whole weights a layer at a time. Every
+    process has the whole model once in the machine's memory, the first one also what it writes into a checkpoint.
+    """
 
     def __init__(self) -> None:
         from torch.distributed.device_mesh import init_device_mesh
