@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
 from collections.abc import Iterable
@@ -10,12 +11,14 @@ from pathlib import Path
 
 import ray
 
+from orchestrator.cluster import sharded
 from orchestrator.cluster.encoder_pass import run_pass
-from orchestrator.cluster.resources import Resources
+from orchestrator.cluster.resources import Resources, is_sharded
 from orchestrator.execution import attempt, do_work
 from orchestrator.graph import Work
 from orchestrator.monitor import Monitor, ProgressFile, read_progress
 from orchestrator.stage import Stage
+from orchestrator.stages.training import Training
 from orchestrator.store import Store
 
 POLL_SECONDS = 0.25
@@ -83,7 +86,7 @@ class Prepare:
                         passes[pool.submit(run_pass, self._store, work, self._monitor, self._resources)] = work
                     else:
                         options = _build.options(name=work.name, **self._resources.work(work.stages[0]))
-                        tasks[options.remote(str(self._store.root), work, self._resources.works)] = work
+                        tasks[options.remote(str(self._store.root), work, self._resources)] = work
                 done, _ = ray.wait(list(tasks), timeout=POLL_SECONDS) if tasks else ([], [])
                 for ref in done:
                     self._ended(tasks.pop(ref), _result(ref))
@@ -135,10 +138,13 @@ def progress_path(store: Store, name: str) -> Path:
 
 
 @ray.remote(max_retries=2)
-def _build(root: str, work: Work, at_once: int) -> str | None:
-    store = Store(root)
+def _build(root: str, work: Work, resources: Resources) -> str | None:
+    store, stage = Store(root), work.stages[0]
     progress = ProgressFile(progress_path(store, work.id))
-    return attempt(store, work.stages, lambda: do_work(store, work, progress, at_once))
+    if isinstance(stage, Training) and is_sharded(stage):
+        shared = dataclasses.replace(stage, trials_at_once=resources.works)
+        return attempt(store, work.stages, lambda: sharded.build(store, shared, resources, progress))
+    return attempt(store, work.stages, lambda: do_work(store, work, progress, resources.works))
 
 
 def _result(ref: ray.ObjectRef) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -9,12 +10,15 @@ from ray import tune
 from ray.tune.search import Searcher
 
 from orchestrator.cell import Cell
+from orchestrator.cluster import sharded
 from orchestrator.cluster.prepare import Prepare, progress_path
-from orchestrator.cluster.resources import Resources
+from orchestrator.cluster.resources import Resources, is_sharded
 from orchestrator.execution import attempt, do_cell
 from orchestrator.graph import Graph
 from orchestrator.monitor import Monitor, ProgressFile, read_progress
+from orchestrator.stage import walk
 from orchestrator.stages.scoring import Scoring
+from orchestrator.stages.training import Training
 from orchestrator.store import Store
 
 
@@ -28,18 +32,27 @@ def search(
     resources: Resources,
 ) -> None:
     """Runs a trial for every cell, as its stages become ready, and waits for all. FIFO: no cell is stopped early."""
-    slots = resources.trials
+    trainings = {cell.id: graph.scorings[cell].training for cell in cells}
+    slots = resources.trials(min(training.decoder.gpus for training in trainings.values()))
+    asked = {name: resources.trial(training) for name, training in trainings.items()}
     ready = Ready(graph, store, cells, prepare, monitor, on_cell, resources)
     trainable = tune.with_parameters(
-        run_cell, root=str(store.root), scorings={cell.id: (cell, graph.scorings[cell]) for cell in cells}, slots=slots
+        run_cell,
+        root=str(store.root),
+        scorings={cell.id: (cell, graph.scorings[cell]) for cell in cells},
+        slots=slots,
+        resources=resources,
     )
     tuner = tune.Tuner(
-        tune.with_resources(trainable, resources.trial),
+        tune.with_resources(trainable, lambda config: asked[config["cell"]]),
         tune_config=tune.TuneConfig(
             search_alg=ready,
             num_samples=-1,
             max_concurrent_trials=slots,
-            reuse_actors=True,
+            # An idle actor would keep its GPU from a training that waits for all of them.
+            reuse_actors=not any(
+                is_sharded(stage) for stage in walk(*trainings.values()) if isinstance(stage, Training)
+            ),
             trial_name_creator=lambda trial: trial.config["cell"],
             trial_dirname_creator=lambda trial: trial.config["cell"],
         ),
@@ -65,15 +78,30 @@ def param_space(cells: Sequence[Cell]) -> dict[str, Any]:
     return {"cell": tune.grid_search([cell.id for cell in cells])}
 
 
-def run_cell(config: dict[str, Any], root: str, scorings: dict[str, tuple[Cell, Scoring]], slots: int = 1) -> None:
+def run_cell(
+    config: dict[str, Any],
+    root: str,
+    scorings: dict[str, tuple[Cell, Scoring]],
+    slots: int = 1,
+    resources: Resources | None = None,
+) -> None:
     """The trainable: trains and scores the cell that `config["cell"]` names, and reports its metrics.
 
     A failure is recorded in the store and reported as `status: failed`; it never stops other trials.
+
+    Args:
+        resources: of the cluster, by default what it has now.
     """
     store = Store(root)
     cell, scoring = scorings[config["cell"]]
     progress = ProgressFile(progress_path(store, cell.id))
-    reason = attempt(store, [scoring], lambda: do_cell(store, cell, scoring, slots, progress))
+    if is_sharded(scoring.training):
+        training = dataclasses.replace(scoring.training, trials_at_once=slots)
+        there = resources or Resources.of_cluster()
+        reason = attempt(store, [scoring], lambda: sharded.build(store, training, there, progress))
+        reason = reason or sharded.finish(store, cell, scoring, slots, there, progress)
+    else:
+        reason = attempt(store, [scoring], lambda: do_cell(store, cell, scoring, slots, progress))
     if reason is not None:
         tune.report({"status": "failed", "reason": reason})
         return
@@ -118,12 +146,16 @@ class Ready(OfThisLaunch, Searcher):
 
     def suggest(self, trial_id: str) -> Any:
         """The next cell's configuration, None while none is ready, or FINISHED."""
-        if not self._prepare.is_done and len(self._running) >= self._resources.trials_beside_works:
+        running = [self._scorings[cell].training for cell in self._running.values()]
+        free = self._resources.free(running, beside_works=not self._prepare.is_done)
+        if free <= 0:
             return None
         for cell, stages in list(self._needs.items()):
             state = self._prepare.state(stages)
             if state == "pending":
                 continue
+            if state == "ready" and self._resources.share(self._scorings[cell].training) > free:
+                return None  # the next one, however small, would keep it waiting
             del self._needs[cell]
             if state == "failed":
                 self._monitor.skip(cell.label, "cell")

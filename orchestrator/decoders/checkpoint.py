@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,16 @@ def write(folder: Path, tensors: dict[str, Tensor], state: dict[str, Any]) -> No
     temporary.replace(folder / FILE)
 
 
-def read(folder: Path, device: torch.device) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """The last checkpoint of a folder, or None where there is none that can be read."""
+def read(
+    folder: Path, device: torch.device, part: Callable[[Tensor], Tensor]
+) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """The last checkpoint of a folder, or None where there is none that can be read.
+
+    Args:
+        part: takes of each tensor, as it is read, what is to be kept.
+    """
     try:
         with safe_open(folder / FILE, framework="pt", device=str(device)) as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, json.loads(file.metadata()["state"])  # noqa: SIM118
+            return {name: part(file.get_tensor(name)) for name in file.keys()}, json.loads(file.metadata()["state"])  # noqa: SIM118
     except (FileNotFoundError, SafetensorError):
         return None

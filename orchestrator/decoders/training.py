@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,9 +18,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from orchestrator.decoders import checkpoint as checkpoints
-from orchestrator.decoders.batches import Batch, Utterance, collate, hide, micro_batches, order, prepare
+from orchestrator.decoders.batches import Batch, Utterance, collate, hide, order, prepare
 from orchestrator.decoders.cost import training_flops
 from orchestrator.decoders.model import SpeechLM
+from orchestrator.decoders.parallel import Parallel
 from orchestrator.decoders.result import State, TrainingResult
 from orchestrator.decoders.spec import Example, Recipe
 from orchestrator.errors import StageError
@@ -34,6 +36,7 @@ def train(
     seed: int,
     checkpoint: Path | None = None,
     progress: Progress = silent,
+    parallel: Parallel | None = None,
 ) -> TrainingResult:
     """Trains what of a model can be trained until its plateau on dev or its budget, and leaves the best weights in it.
 
@@ -44,12 +47,15 @@ def train(
         checkpoint: a folder; a checkpoint is kept there at every evaluation, and a training that finds its own goes on
             from it, to the same weights and curve as an uninterrupted one (seconds aside). The caller removes it.
         progress: told the epochs done, after every step.
+        parallel: the processes that train it together, each called with the same arguments; this one alone by default.
 
     Raises:
         StageError: the training diverged, or there are examples that the decoder can't read.
     """
-    with torch.random.fork_rng():
-        return _Training(model, train, dev, recipe, seed, checkpoint).run(progress)
+    # Of the GPU in use alone: a process may see all of a machine's.
+    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices=devices):
+        return _Training(model, train, dev, recipe, seed, checkpoint, parallel or Parallel()).run(progress)
 
 
 class _Training:
@@ -61,19 +67,21 @@ class _Training:
         recipe: Recipe,
         seed: int,
         checkpoint: Path | None,
+        parallel: Parallel,
     ):
         for split, examples in (("training", train), ("dev", dev)):
             if not examples:
                 raise StageError(f"the {split} split is empty; a training needs at least one utterance in it")
-        self.model, self.recipe, self.seed, self.folder = model, recipe, seed, checkpoint
+        self.model, self.recipe, self.seed, self.folder = parallel.wrap(model), recipe, seed, checkpoint
+        self.result, self.parallel = model, parallel
         self.ids = [e.id for e in train]
         self.train = prepare(train, model.speech, model.text, model.longest, answered=True, seed=seed)
         dev_utterances = prepare(dev, model.speech, model.text, model.longest, answered=True)
-        groups = micro_batches([u.length for u in dev_utterances], recipe.micro_batch_tokens)
-        self.dev = [self._collate([dev_utterances[i] for i in group]) for group in groups]
+        groups = parallel.share([u.length for u in dev_utterances], recipe.micro_batch_tokens)
+        self.dev = [(self._collate([dev_utterances[i] for i in group]), weight) for group, weight in groups]
         self.per_epoch = math.ceil(len(train) / recipe.batch)
         # Frozen weights are in no optimiser, no copy and no checkpoint.
-        self.weights = model.trained
+        self.weights = self.model.trained
         self.best: dict[str, Tensor] = {}
         self.average = {name: w.detach().clone() for name, w in self.weights.items()} if recipe.averaging else {}
         self.optimiser = _optimiser(list(self.weights.values()), recipe)
@@ -101,14 +109,17 @@ class _Training:
                 elif state.step == last:
                     state.stopped = "budget"
                 self._save()
-        self._set(self.best)
-        self.model.eval()
+        with torch.no_grad():
+            for name, weight in self.result.trained.items():
+                weight.copy_(self.parallel.whole(self.best[name]))
+        self.result.eval()
         return state.result(self.model.parameters_count, sum(w.numel() for w in self.weights.values()))
 
     def _step(self) -> None:
         state, recipe = self.state, self.recipe
         chance = np.random.default_rng([self.seed, state.step, 1])
-        torch.manual_seed(int(chance.integers(1 << 62)))  # for the dropout of decoders that have some
+        # For the dropout of decoders that have some, of other utterances in every process.
+        torch.manual_seed(int(chance.integers(1 << 62)) + self.parallel.rank)
         chosen = self._chosen(state.step)
         hidden = None
         if recipe.speech_mask or recipe.answer_mask:
@@ -119,16 +130,18 @@ class _Training:
         answers = sum(len(u.answer) for u in chosen)
         self.model.train()
         total = 0.0
-        for group in micro_batches([u.length for u in chosen], recipe.micro_batch_tokens):
+        for group, weight in self.parallel.share([u.length for u in chosen], recipe.micro_batch_tokens):
             batch = self._collate([chosen[i] for i in group], hidden and [hidden[i] for i in group])
             with self._precision():
                 logits = self.model(batch)
             loss = F.cross_entropy(
                 logits.float(), batch.answers, reduction="sum", label_smoothing=recipe.label_smoothing
             )
-            (loss / answers).backward()
-            total += loss.item()
-        norm = torch.nn.utils.clip_grad_norm_(self.weights.values(), recipe.gradient_clip).item()
+            (loss * weight / answers).backward()
+            total += loss.item() * weight
+        (total,) = self.parallel.sum(total)
+        clipped = torch.nn.utils.clip_grad_norm_(self.weights.values(), recipe.gradient_clip)
+        norm = self.parallel.whole(clipped).item()
         if not math.isfinite(total + norm):
             raise StageError(
                 f"diverged at step {state.step + 1} (loss {total / answers}, gradient norm {norm}). Expected finite "
@@ -162,14 +175,15 @@ class _Training:
         """Adds a row to the curve, and keeps the weights where the monitor is at its lowest."""
         state = self.state
         self.model.eval()
-        loss, wrong, count = 0.0, 0, 0
+        loss, wrong, count = 0.0, 0.0, 0.0
         with self._averaged():
-            for batch in self.dev:
+            for batch, weight in self.dev:
                 with self._precision():
                     logits = self.model(batch).float()
-                loss += F.cross_entropy(logits, batch.answers, reduction="sum").item()
-                wrong += int((logits.argmax(-1) != batch.answers).sum())
-                count += len(batch.answers)
+                loss += F.cross_entropy(logits, batch.answers, reduction="sum").item() * weight
+                wrong += int((logits.argmax(-1) != batch.answers).sum()) * weight
+                count += len(batch.answers) * weight
+        loss, wrong, count = self.parallel.sum(loss, wrong, count)
         if not math.isfinite(loss):
             raise StageError(
                 f"diverged at step {state.step}: the loss on dev is {loss}. Lower the recipe's learning_rate."
@@ -225,7 +239,13 @@ class _Training:
             tensors |= {f"weights.{name}": value for name, value in self.weights.items()}
             tensors |= {f"average.{name}": value for name, value in self.average.items()}
             tensors |= {f"optimiser.{name}": value for name, value in self._moments()}
-        checkpoints.write(self.folder, tensors, asdict(self.state) | {"key": self.key})
+        kept = {}
+        for name, value in tensors.items():  # one at a time: only the process that writes has room for all
+            whole = self.parallel.whole(value.detach())
+            if self.parallel.is_first:
+                kept[name] = whole.cpu()
+        if self.parallel.is_first:
+            checkpoints.write(self.folder, kept, asdict(self.state) | {"key": self.key})
 
     def _moments(self) -> Iterator[tuple[str, Tensor]]:
         for name, weight in self.weights.items():
@@ -233,10 +253,13 @@ class _Training:
                 yield f"{name}.{moment}", value
 
     def _resume(self) -> None:
-        found = checkpoints.read(self.folder, self.model.device) if self.folder else None
-        if found is None or found[1].pop("key") != self.key:
-            return
-        tensors, state = found
+        found = checkpoints.read(self.folder, self.model.device, self.parallel.part) if self.folder else None
+        is_ours = found is not None and found[1].pop("key") == self.key
+        if is_ours:
+            self._restore(*found)
+        self.parallel.agree(self.state.step)
+
+    def _restore(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
         self.state = State(**state)
         self.best = _under("best.", tensors)
         if self.state.stopped:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 import pandas as pd
 
-from orchestrator import device
 from orchestrator.decoders import DecoderSpec, Example, Recipe, check_template
 from orchestrator.decoders.spec import differences
 from orchestrator.errors import StageError, UserError
@@ -80,9 +80,18 @@ class Training(Stage):
             )
 
     def build(self, at: Build) -> None:
+        """As every stage; in a process group, its processes build it together and the first one writes."""
         from orchestrator.decoders import SpeechLM, save, train  # torch with them, which a plan never needs
+        from orchestrator.decoders.parallel import Parallel
 
         self.check()
+        parallel = Parallel.here()
+        if self.decoder.gpus > parallel.size == 1:
+            logging.getLogger(__name__).warning(
+                "%s: trained on one device; its decoder's gpus: %d is for launches on a cluster",
+                self.readable,
+                self.decoder.gpus,
+            )
         table = read_annotations(at.open(self.annotations))
         splits = {split: examples(table, split, self.speech, at.open) for split in ("train", "dev")}
         for split, found in splits.items():
@@ -95,7 +104,7 @@ class Training(Stage):
             targets=[e.target for e in splits["train"]],
             seed=self.seed,
             start=self._start(at),
-        ).to(device.available())
+        ).to(parallel.home)
         result = train(
             model,
             splits["train"],
@@ -104,7 +113,10 @@ class Training(Stage):
             seed=self.seed,
             checkpoint=at.folder / "checkpoint",
             progress=at.progress,
+            parallel=parallel,
         )
+        if not parallel.is_first:
+            return
         shutil.rmtree(at.folder / "checkpoint")
         save(model, at.folder / "model")
         report = (
