@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import settings
 from rich.console import Console
 
 from orchestrator import corpora
@@ -26,6 +27,9 @@ from orchestrator.stages.sample import Sample
 from orchestrator.stages.units import Units
 from orchestrator.store import Store
 from tasks.corpora import READERS
+
+settings.register_profile("any machine", deadline=None)
+settings.load_profile("any machine")  # a busy machine is no flaw in what is tested
 
 BINS = 24
 """Of the log-mels that stand for an encoder: real frames at no cost."""

@@ -20,7 +20,7 @@ from orchestrator.space import Space
 from orchestrator.space_file import parse
 from orchestrator.store import Store
 
-SHARED = ("recordings", "pretraining", "sample", "codebook", "features", "units", "bpe")
+SHARED = ("recordings", "pretraining", "sample", "codebook", "features", "units", "bpe", "analysis")
 
 
 def tiny(name: str = "tiny", **changes: Any) -> Space:

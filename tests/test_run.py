@@ -24,6 +24,7 @@ from grid_material import (
 from mlflow import MlflowClient
 from rich.console import Console
 
+from orchestrator.decoders import Recipe
 from orchestrator.errors import UserError
 from orchestrator.grid import Grid
 from orchestrator.monitor import Monitor
@@ -138,7 +139,7 @@ def test_a_grid_that_grows_costs_only_what_is_new(mine):
     grown = tiny(features=[{"kind": "discrete", "codebook": [12, 20], "bpe": 24}, "none"])
     assert Grid(grown, mine).run(local=True, monitor=Log(), track=False).counts()["ok"] == 6
     new = [name.split("/")[0] for name in artifacts(mine).keys() - before.keys()]
-    assert sorted(new) == ["bpe", "codebook", "scoring", "scoring", "training", "training", "units"]
+    assert sorted(new) == ["analysis"] * 2 + ["bpe", "codebook"] + ["scoring"] * 2 + ["training"] * 2 + ["units"]
 
 
 def test_what_fails_takes_down_only_what_depends_on_it_and_is_tried_again(mine):
@@ -168,7 +169,7 @@ def test_what_fails_takes_down_only_what_depends_on_it_and_is_tried_again(mine):
     again = Log()
     assert Grid(space, mine, only).run(local=True, monitor=again, track=False).counts()["failed"] == 4
     second = Store(mine).failure(Grid(space, mine, only).graph.scorings[_cell(space, 12, "wild")])
-    assert second["at"] > first["at"] and "2 shared stages to build, 4 cells to run, 2 finished before" in again.text
+    assert second["at"] > first["at"] and "3 shared stages to build, 4 cells to run, 2 finished before" in again.text
 
 
 def _cell(space, codebook, recipe):
@@ -194,8 +195,8 @@ def test_the_matrix_of_a_part_shows_the_rest_as_missing_and_changed_settings_as_
     cells = Grid(space, mine).matrix().cells
     assert {r["seed"]: r["status"] for r in cells} == {0: "ok", 1: "missing"}
     changed = tiny()
-    slower = type(changed.recipes["small"])(batch=16, learning_rate=5e-4, max_epochs=3)
-    changed = changed.model_copy(update={"recipes": {"small": slower}})
+    slower = Recipe(batch=16, learning_rate=5e-4, max_epochs=3)
+    changed = changed.model_copy(update={"recipes": {"small": (slower,)}})
     stale = Grid(changed, mine).matrix()
     assert {r["status"] for r in stale.cells} == {"stale"} and all(r["reason"] for r in stale.cells)
 

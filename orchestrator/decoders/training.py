@@ -78,7 +78,8 @@ class _Training:
         self.train = prepare(train, model.speech, model.text, model.longest, answered=True, seed=seed)
         dev_utterances = prepare(dev, model.speech, model.text, model.longest, answered=True)
         groups = parallel.share([u.length for u in dev_utterances], recipe.micro_batch_tokens)
-        self.dev = [(self._collate([dev_utterances[i] for i in group]), weight) for group, weight in groups]
+        # Laid out when it is their turn: all of dev at once would fill a GPU with frames.
+        self.dev = [([dev_utterances[i] for i in group], weight) for group, weight in groups]
         self.per_epoch = math.ceil(len(train) / recipe.batch)
         # Frozen weights are in no optimiser, no copy and no checkpoint.
         self.weights = self.model.trained
@@ -177,7 +178,8 @@ class _Training:
         self.model.eval()
         loss, wrong, count = 0.0, 0.0, 0.0
         with self._averaged():
-            for batch, weight in self.dev:
+            for utterances, weight in self.dev:
+                batch = self._collate(utterances)
                 with self._precision():
                     logits = self.model(batch).float()
                 loss += F.cross_entropy(logits, batch.answers, reduction="sum").item() * weight
