@@ -8,18 +8,16 @@ from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from orchestrator.cell import Cell
 from orchestrator.decoders import DecoderSpec, Recipe, SpeechSpec
+from orchestrator.decoders.footprint import Memory, MicroBatch
 from orchestrator.decoders.published import configuration, values_of
 from orchestrator.recipes import family_of
 from orchestrator.stages.speech import CentroidsSpeech, ContinuousSpeech, DiscreteSpeech, Speech
 from orchestrator.stages.training import Training
 from tasks import TASKS
-
-if TYPE_CHECKING:
-    from orchestrator.decoders.memory import Memory, MicroBatch
 
 GPU_BYTES = 80e9
 """Of a GPU of 80 GB that a training may fill. It has 85e9; the rest is for CUDA itself and for gaps between blocks."""
@@ -101,8 +99,6 @@ def _answer_share(training: Training) -> float:
 
 
 def _micro_batch(recipe: Recipe, share: float) -> MicroBatch:
-    from orchestrator.decoders.memory import MicroBatch
-
     sequences = min(recipe.batch, max(1, recipe.micro_batch_tokens // 512))
     length = max(2, recipe.micro_batch_tokens // sequences)
     answers = max(1, round(share * length))
@@ -137,8 +133,6 @@ def _speech(speech: Speech) -> SpeechSpec | None:
 def _remembered(
     folder: Path, decoder: DecoderSpec, speech: SpeechSpec, recipe: Recipe, load: MicroBatch
 ) -> Memory | None:
-    from orchestrator.decoders.memory import Memory, training_memory
-
     values = values_of(decoder)
     if values is None:
         return None
@@ -151,6 +145,8 @@ def _remembered(
         return Memory(**json.loads(path.read_text("utf-8")))
     except (OSError, ValueError, TypeError):
         pass  # not told yet, or torn
+    from orchestrator.decoders.memory import training_memory  # torch with it
+
     config = configuration(decoder)
     assert config is not None
     memory = training_memory(config, decoder, speech, recipe, load)

@@ -13,7 +13,6 @@ import copy
 import weakref
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -24,6 +23,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from orchestrator.decoders.batches import Batch
+from orchestrator.decoders.footprint import Memory, MicroBatch
 from orchestrator.decoders.hf import HfSpec
 from orchestrator.decoders.lora import add_lora
 from orchestrator.decoders.model import SpeechLM
@@ -34,55 +34,6 @@ if TYPE_CHECKING:
 
 FEW = (2, 3)
 """With how many layers a micro-batch is run. The first and the last layer may differ: a decoder with one has both in it."""
-
-
-@dataclass(frozen=True)
-class MicroBatch:
-    """Sequences that go through the decoder at once, padded to one length.
-
-    Attributes:
-        sequences: B.
-        length: L, positions of each, padding included.
-        speech: positions of each that are speech.
-        answers: tokens of each that are predicted.
-        is_alone: whether the step has no other: then its gradients take the place of its activations, bit by bit.
-    """
-
-    sequences: int
-    length: int
-    speech: int
-    answers: int
-    is_alone: bool = False
-
-
-@dataclass(frozen=True)
-class Memory:
-    """Bytes on the device at the moment when they are most.
-
-    Attributes:
-        kept: by name, what several GPUs would share out: weights, gradients, optimiser, copies.
-        passing: by name, what a micro-batch adds.
-        parameters, trained: how many weights there are, and how many of them are trained; tied ones once.
-    """
-
-    kept: dict[str, int]
-    passing: dict[str, int]
-    parameters: int
-    trained: int
-
-    @property
-    def parts(self) -> dict[str, int]:
-        """All of it by name, the largest first."""
-        return dict(sorted((self.kept | self.passing).items(), key=lambda part: -part[1]))
-
-    @property
-    def bytes(self) -> int:
-        """The sum."""
-        return sum(self.parts.values())
-
-    def on(self, gpus: int) -> float:
-        """Bytes on each of several GPUs that share what is kept (FSDP, arXiv 2304.11277)."""
-        return sum(self.kept.values()) / gpus + sum(self.passing.values())
 
 
 def training_memory(
