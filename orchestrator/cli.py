@@ -168,7 +168,8 @@ def matrix(
     grid = Grid(space, store, _only(only), read_audio=False)
     found = grid.matrix()
     if statistics:
-        found = replace(found, cells=results.with_statistics(grid.graph, grid.store, found.cells, wanted))
+        with err.status("resampling test sets; what is computed is kept …"):
+            found = replace(found, cells=results.with_statistics(grid.graph, grid.store, found.cells, wanted))
     if format is Format.table:
         _print(lambda width: found.table(width, intervals))
     else:

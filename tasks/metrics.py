@@ -9,6 +9,7 @@ ten thousand resamples of a test set costs one matrix product (orchestrator/stat
 
 from __future__ import annotations
 
+import math
 import unicodedata
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -42,6 +43,13 @@ def direction(metric: str) -> int:
     if metric not in HIGHER_IS_BETTER:
         raise UserError(f"there is no metric '{metric}': {suggest(metric, HIGHER_IS_BETTER)}")
     return 1 if HIGHER_IS_BETTER[metric] else -1
+
+
+def bounds(metric: str) -> tuple[float, float]:
+    """The lowest and the highest value that a metric can have."""
+    if direction(metric) < 0:
+        return 0.0, math.inf
+    return 0.0, 100.0 if metric in ("bleu", "chrf") else 1.0
 
 
 def basic(text: str) -> str:

@@ -124,11 +124,14 @@ def test_a_family_is_one_task_test_set_and_metric(space):
     space.add(predictions(0.1, task="keyword"), task="keyword", **CONTINUOUS)
     arms = [space.add(predictions(0.1 + 0.04 * k), **(DISCRETE | {"codebook": k})) for k in (1, 2, 3)]
     other = space.add(predictions(0.3, task="keyword"), task="keyword", **DISCRETE)
+    space.add(predictions(0.1), corpus="another", **CONTINUOUS)
+    another = space.add(predictions(0.3), corpus="another", **DISCRETE)
     found = space.judged()
     for metric in TASKS["asr"].metrics:
         ps = [found[arm["cell"]]["comparison"]["p"][metric] for arm in arms]
         assert [found[arm["cell"]]["comparison"]["p_holm"][metric] for arm in arms] == pytest.approx(holm(ps))
-    assert found[other["cell"]]["comparison"]["p_holm"] == found[other["cell"]]["comparison"]["p"]
+    for cell in (other, another):
+        assert found[cell["cell"]]["comparison"]["p_holm"] == found[cell["cell"]]["comparison"]["p"]
 
 
 def test_different_utterances_speakers_or_references_are_never_compared(space):

@@ -130,6 +130,23 @@ def test_p_values_are_uniform_where_arms_are_equal(speakers):
     assert np.mean(np.array(found) < 0.05) < 0.08
 
 
+@pytest.mark.parametrize("speakers", [5, 50])
+def test_over_equal_speakers_p_is_that_of_a_paired_t_test(speakers):
+    random, groups = np.random.default_rng(speakers), of_speakers(speakers, 1)
+    one, two = (np.stack([random.normal(5, 1, speakers), np.full(speakers, 10.0)], axis=1) for _ in range(2))
+    two[:, 0] += 1.0
+    # The speakers as groups of one utterance each; in double precision, since these are no whole numbers.
+    weights = next(Groups("speaker", np.arange(speakers), speakers).draws(20000, 20000)).astype(float)
+    arms = [Scores(float(score("wer", a.sum(axis=0))), score("wer", weights @ a)) for a in (one, two)]
+    found = estimate(arms[:1], arms[1:], groups.size)
+    classic = stats.ttest_rel(one[:, 0], two[:, 0])
+    t = stats.t.isf(found.p / 2, speakers - 1)
+    assert t == pytest.approx(abs(classic.statistic), rel=0.02)
+    if speakers == 50:
+        low, high = (value / 10 for value in classic.confidence_interval())
+        assert found.interval == pytest.approx((low, high), abs=0.05 * (high - low))
+
+
 def test_pairing_finds_a_difference_that_the_intervals_hide():
     random, groups = np.random.default_rng(3), of_speakers(30, 10)
     counted, _ = simulated(random, 30, 10, 0.2)
@@ -182,12 +199,13 @@ def test_seeds_are_a_sample_too():
             errors = random.binomial(words, np.clip(0.3 + shift, 0, 1))
             sums = groups.sums(np.stack([errors, words], axis=1).astype(float))
             seeds.append(Scores(float(score("wer", sums.sum(axis=0))), score("wer", weights @ sums)))
-        low, high = estimate(seeds, [], groups.size).interval
+        low, high = estimate(seeds, [], groups.size, (0, 1)).interval
+        assert 0 <= low < np.mean([s.value for s in seeds]) < high <= 1
         covered += low <= 0.3 <= high
         one = Scores(np.mean([s.value for s in seeds]), np.mean([s.draws for s in seeds], axis=0))
         low, high = estimate([one], [], groups.size).interval
         without += low <= 0.3 <= high
-    assert without / 200 < 0.6 and covered / 200 > 0.75, (without, covered)
+    assert without / 200 < 0.6 and 0.90 <= covered / 200 <= 0.99, (without, covered)
 
 
 def test_p_values_with_seeds_are_calibrated():

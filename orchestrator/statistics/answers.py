@@ -19,7 +19,7 @@ from orchestrator.statistics.predictions import Predictions
 from orchestrator.statistics.resampling import Groups, resampled
 from orchestrator.store import write_atomically
 from tasks import TASKS
-from tasks.metrics import counts
+from tasks.metrics import bounds, counts
 
 VERSION = 1
 """Raised whenever an estimate changes: what is kept is found by it."""
@@ -142,7 +142,7 @@ def _computed(
                     body = {}
                     for metric in metrics if scores else ():
                         sides = ([scores[cell, metric] for cell in side] for side in (question.of, question.against))
-                        found = estimate(*sides, groups.size)
+                        found = estimate(*sides, groups.size, bounds(metric))
                         body[metric] = [found.value, *found.interval, found.p]
                     about = {"resampled": groups.unit if scores else None, "groups": groups.size}
                     answers[question][name] = about | {"metrics": body or None, "reason": None if body else TOO_SMALL}
