@@ -143,13 +143,35 @@ def matrix(
     store: StoreOption = DEFAULT_STORE,
     only: OnlyOption = None,
     format: Annotated[Format, typer.Option("--format", help="How it is printed.")] = Format.table,
+    statistics: Annotated[
+        bool, typer.Option("--statistics/--no-statistics", help="Intervals, and comparisons with a baseline.")
+    ] = True,
+    baseline: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What cells are compared with: features=none, codebook=100 … By default features=continuous. "
+            "All other coordinates are the cell's own. May be repeated."
+        ),
+    ] = None,
+    intervals: Annotated[bool, typer.Option("--intervals", help="A table of all intervals and differences.")] = False,
 ) -> None:
     """Shows the comparison matrix with the status of every cell, also while it runs."""
-    from orchestrator.grid import Grid
+    from dataclasses import replace
 
-    found = Grid(space, store, _only(only), read_audio=False).matrix()
+    from orchestrator import results
+    from orchestrator.grid import Grid
+    from orchestrator.statistics import baselines
+
+    if not statistics and (baseline or intervals):
+        raise UserError("--baseline and --intervals are about statistics: leave --no-statistics out")
+    wanted = baselines.parse(baseline or [])
+    grid = Grid(space, store, _only(only), read_audio=False)
+    found = grid.matrix()
+    if statistics:
+        with err.status("resampling test sets; what is computed is kept …"):
+            found = replace(found, cells=results.with_statistics(grid.graph, grid.store, found.cells, wanted))
     if format is Format.table:
-        _show(found)
+        _print(lambda width: found.table(width, intervals))
     else:
         print({"csv": found.to_csv, "json": found.to_json, "md": found.to_markdown}[format.value](), end="")
 

@@ -1,7 +1,8 @@
 """The comparison matrix: the records of all cells of a space, as JSON, CSV, a pandas frame, tables and HTML.
 
 A record is a flat dict with every key of `KEYS`, null where it does not apply. `results` has one entry per test set:
-`{"test_set", "split", "n", "metrics": {name: value}, "baseline": value of the primary metric for a trivial answer}`;
+`{"test_set", "split", "n", "metrics": {name: value}, "baseline": value of the primary metric for a trivial answer}`,
+and, where statistics were asked for, `interval` and `comparison` with more (orchestrator/statistics/judging.py);
 rates and accuracies are fractions of one, BLEU and chrF run to 100 as sacreBLEU gives them.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -80,8 +82,10 @@ class Matrix:
         """One row per cell with flat columns, the same for every cell; absent values are missing values.
 
         Columns: `cell`, the coordinates, `status`, `reason`, `stopped`, `primary`; of the first test set `test_set`,
-        `split`, `n`, `value` (of the primary metric), `baseline` and each metric by its name; metrics of further test
-        sets as `<test set>.<metric>`, of the development set as `dev.<name>`; last the costs as `cost_<name>`.
+        `split`, `n`, `value` (of the primary metric), `baseline`; of its statistics `low`, `high`, `resampled`, `groups`,
+        `against`, `difference`, `difference_low`, `difference_high`, `p`, `p_holm`; each metric by its name; of further
+        test sets metrics as `<test set>.<metric>` and statistics as `<test set>.low` …; of the development set
+        `dev.<name>`; last the costs as `cost_<name>`.
         """
         import pandas as pd
 
@@ -103,9 +107,9 @@ class Matrix:
         """The same as a self-contained HTML fragment."""
         return tables.html(self.layout)
 
-    def table(self, width: int = 100) -> Group:
-        """The same for a terminal of `width` characters, to be printed by rich."""
-        return tables.terminal(self.layout, width)
+    def table(self, width: int = 100, with_intervals: bool = False) -> Group:
+        """The same for a terminal of `width` characters, to be printed by rich; a table of intervals where wanted."""
+        return tables.terminal(self.layout, width, with_intervals)
 
 
 def ordered(cell: dict[str, Any]) -> dict[str, Any]:
@@ -135,11 +139,29 @@ def _flat(cell: dict[str, Any]) -> tuple[dict[str, Any], ...]:
         {key: cell[key] for key in ("cell", *COORDINATES, "status", "reason", "stopped", "primary")},
         {key: first.get(key) for key in ("test_set", "split", "n")},
         {"value": metrics.get(cell["primary"]), "baseline": cell["baseline"]},
+        _sure(first, cell["primary"]),
         metrics,
-        {f"{result['test_set']}.{name}": value for result in others for name, value in result["metrics"].items()},
+        {
+            f"{result['test_set']}.{name}": value
+            for result in others
+            for name, value in {**result["metrics"], **_sure(result, cell["primary"])}.items()
+        },
         {f"dev.{name}": value for name, value in (cell["dev"] or {}).items()},
         {f"cost_{name}": (cell["cost"] or {}).get(name) for name in COST},
     )
+
+
+def _sure(result: Mapping[str, Any], metric: str) -> dict[str, Any]:
+    """The flat statistics of one metric of a result; the same names whether they were asked for or not."""
+    low, high = (result.get("interval") or {}).get(metric) or (None, None)
+    found = result.get("comparison") or {}
+    difference_low, difference_high = found.get("interval", {}).get(metric) or (None, None)
+    return {
+        **{"low": low, "high": high, "resampled": result.get("resampled"), "groups": result.get("groups")},
+        **{"against": found.get("against"), "difference": found.get("difference", {}).get(metric)},
+        **{"difference_low": difference_low, "difference_high": difference_high},
+        **{name: found.get(name, {}).get(metric) for name in ("p", "p_holm")},
+    }
 
 
 def _series(values: list[Any]) -> pd.Series:

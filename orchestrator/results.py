@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.cell import Cell
 from orchestrator.errors import CorruptArtifact
 from orchestrator.graph import Graph
 from orchestrator.matrix import COST
-from orchestrator.stage import Stage
+from orchestrator.stage import Progress, Stage, silent
 from orchestrator.stages.scoring import Scoring
 from orchestrator.store import Store
 from orchestrator.tuning import with_choices
 from tasks import TASKS
+
+if TYPE_CHECKING:
+    from orchestrator.statistics.predictions import Predictions
 
 STALE = "there is a result for these coordinates, but of another or older configuration; run again"
 
@@ -31,6 +34,30 @@ def with_analyses(graph: Graph, store: Store, records: Iterable[dict[str, Any]])
     """The records with the `analysis` of what their decoders are fed; None where it is not built."""
     stages = {cell.id: stage for cell, stage in graph.analyses.items()}
     return [{**one, "analysis": _analysis(store, stages.get(one["cell"]))} for one in records]
+
+
+def with_statistics(
+    graph: Graph,
+    store: Store,
+    records: Sequence[Mapping[str, Any]],
+    baseline: Mapping[str, str] | None = None,
+    progress: Progress = silent,
+) -> list[dict[str, Any]]:
+    """The records with `interval` and `comparison` in each test result (orchestrator/statistics/judging.py).
+
+    Args:
+        records: all that are to be compared, as `records` gives them.
+        baseline: coordinate → value as text; by default the continuous cell with the same other coordinates.
+    """
+    from orchestrator import statistics
+    from orchestrator.statistics.predictions import read
+
+    scorings = {cell.id: scoring for cell, scoring in graph.scorings.items()}
+
+    def predictions(cell: str, splits: Sequence[str]) -> Mapping[str, Predictions]:
+        return read(store.open(scorings[cell]).file("predictions.parquet"), splits)
+
+    return statistics.judged(records, predictions, store.root / "statistics", baseline or statistics.DEFAULT, progress)
 
 
 def _analysis(store: Store, stage: Stage | None) -> dict[str, Any] | None:

@@ -12,9 +12,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from orchestrator.report import references
+from orchestrator.report import intervals, references
 from orchestrator.report.costs import mean_costs
 from orchestrator.report.families import folded
+from orchestrator.report.intervals import DIFFERS, Certainty, certainty
 from orchestrator.report.ratios import training_ratios
 from orchestrator.report.words import ABSENT, BUDGET, GUESSING, HEADINGS, NONE, OF_HUNDRED, describe, is_number, show
 
@@ -74,10 +75,12 @@ class Entry:
         status: ok, failed, missing, stale, or absent where the space has no such cell.
         value: the mean over the finished seeds, in the unit of the records; None unless ok.
         text: what is written there, without the marks.
-        marks: † where training stopped by its budget, ‡ where it is no better than guessing.
+        marks: † where training stopped by its budget, ‡ where it is no better than guessing, * where it differs
+            significantly from its baseline.
         best: the best of its column.
         reference: the published figure, as shown beside it.
         published: its value, where it is one.
+        certainty: what resampling says, where that was asked.
     """
 
     status: str
@@ -87,6 +90,7 @@ class Entry:
     best: bool = False
     reference: str = ""
     published: float | None = None
+    certainty: Certainty | None = None
 
     @property
     def after(self) -> str:
@@ -162,7 +166,7 @@ def lay_out(
         grid.append([_baseline_entry(column) for column in columns])
         costs.append([])
     finished = sum(cell["status"] == "ok" for cell in cells)
-    return Layout(
+    layout = Layout(
         title=f"{space}: {finished} of {len(cells)} cells finished",
         labels=_labels(cells),
         columns=columns,
@@ -176,6 +180,7 @@ def lay_out(
         ratios=training_ratios(cells),
         problems=_problems(every),
     )
+    return replace(layout, legend=[*intervals.notes(layout), *layout.legend])
 
 
 def _own_codebooks(cells: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
@@ -263,7 +268,7 @@ def _entry(cells: Sequence[Mapping[str, Any]], column: Column) -> Entry:
         return Entry("absent", text=ABSENT)
     reference, published = references.text(cells, column)
     done = [
-        (result["metrics"][column.metric], cell["stopped"])
+        (result["metrics"][column.metric], cell["stopped"], result)
         for cell in cells
         if cell["status"] == "ok"
         for result in cell["results"] or ()
@@ -273,15 +278,17 @@ def _entry(cells: Sequence[Mapping[str, Any]], column: Column) -> Entry:
         statuses = {cell["status"] for cell in cells}
         status = next((s for s in ("failed", "stale", "missing") if s in statuses), "missing")
         return Entry(status, text=status, reference=reference, published=published)
-    values = [value for value, _ in done]
+    values = [value for value, _, _ in done]
     mean = statistics.fmean(values)
     text = column.text(mean)
     if len(values) > 1:
         text += f" ±{column.text(statistics.stdev(values))}"
     if len(values) < len(cells):
         text += f" ({len(values)}/{len(cells)})"
-    marks = BUDGET if any(stopped == "budget" for _, stopped in done) else ""
-    return Entry("ok", mean, text, marks, reference=reference, published=published)
+    sure = certainty([result for _, _, result in done], column.metric or "")
+    marks = BUDGET if any(stopped == "budget" for _, stopped, _ in done) else ""
+    marks += DIFFERS if sure and sure.differs else ""
+    return Entry("ok", mean, text, marks, reference=reference, published=published, certainty=sure)
 
 
 def _baseline_entry(column: Column) -> Entry:

@@ -6,6 +6,7 @@ import textwrap
 from html import escape
 from typing import TYPE_CHECKING
 
+from orchestrator.report import intervals
 from orchestrator.report.costs import COSTS
 from orchestrator.report.layout import Entry, Layout, Row
 
@@ -32,8 +33,15 @@ CSS = """
 """
 
 
-def terminal(layout: Layout, width: int) -> Group:
-    """The matrix and its costs for a terminal of `width` characters. Columns that don't fit go into a further table."""
+SURE = "Intervals and differences"
+
+
+def terminal(layout: Layout, width: int, with_intervals: bool = False) -> Group:
+    """The matrix and its costs for a terminal of `width` characters. Columns that don't fit go into a further table.
+
+    Args:
+        with_intervals: whether a table of all intervals and differences from the baseline follows.
+    """
     from rich.console import Group
     from rich.text import Text
 
@@ -41,29 +49,35 @@ def terminal(layout: Layout, width: int) -> Group:
     heads = [[*wrap(column.title), column.heading] for column in layout.columns]
     texts = [[Text(e.text + e.after, style=_style(e, row)) for e in line] for line, row in _lines(layout)]
     parts: list[object] = [Text(layout.title, style="bold"), Text(layout.caption, style="dim"), Text()]
-    for table in _tables(layout, labels, heads, texts, width):
+    for table in _tables(layout.labels, labels, heads, texts, width):
         parts += [table, Text()]
     parts += [Text(note, style="dim") for note in layout.legend]
     parts += [Text(problem, style=STYLE.get(problem.split(" ", 1)[0], "")) for problem in layout.problems]
+    if with_intervals:
+        names, named, lines = intervals.table(layout)
+        parts += [Text(), Text(SURE, style="bold"), Text()]
+        heads = [wrap(heading) for heading in intervals.HEADS]
+        parts += _tables(names, named, heads, [[Text(text) for text in line] for line in lines], width) if lines else []
+        parts += [Text(line, style="dim") for line in intervals.reasons(layout)]
     paid = [r for r, line in enumerate(layout.costs) if line]
     if paid:
         heads = [wrap(heading, 8) for heading in COSTS.values()]
         parts += [Text(), Text("Cost", style="bold"), Text(layout.cost_caption, style="dim"), Text()]
         costs = [[Text(text) for text in layout.costs[r]] for r in paid]
-        parts += _tables(layout, [labels[r] for r in paid], heads, costs, width)
+        parts += _tables(layout.labels, [labels[r] for r in paid], heads, costs, width)
         parts += [Text(line, style="dim") for line in layout.ratios]
     return Group(*parts)
 
 
 def _tables(
-    layout: Layout, labels: list[list[str]], heads: list[list[str]], texts: list[list[Text]], width: int
+    labelled: list[str], labels: list[list[str]], heads: list[list[str]], texts: list[list[Text]], width: int
 ) -> list[Table]:
     """One rich table, or several of as many columns as fit into the width, each with the labels of its rows."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    names = [wrap(name.replace("_", " ")) for name in layout.labels]
+    names = [wrap(name.replace("_", " ")) for name in labelled]
     name_widths = [max(map(len, [*names[i], *(label[i] for label in labels)])) for i in range(len(names))]
     widths = [max(map(len, [*head, *(line[c].plain for line in texts)])) for c, head in enumerate(heads)]
     room = width - sum(name_widths) - GAP * len(name_widths)
@@ -95,6 +109,11 @@ def markdown(layout: Layout) -> str:
     lines = [[_md(e) for e in line] for line in layout.entries]
     parts = [f"### {_plain(layout.title)}", _plain(layout.caption), _md_table(names, heads, labels, lines)]
     parts.append("\n".join(f"- {_plain(note)}" for note in [*layout.legend, *layout.problems]))
+    sure, named, sure_lines = intervals.table(layout)
+    if sure_lines:
+        said = "\n".join(f"- {_plain(line)}" for line in intervals.reasons(layout))
+        shown = [list(map(_plain, line)) for line in sure_lines]
+        parts += [f"#### {SURE}", _md_table(sure, list(intervals.HEADS), named, shown), said]
     paid = [r for r, line in enumerate(layout.costs) if line]
     if paid:
         costs = _md_table(names, list(COSTS.values()), [labels[r] for r in paid], [layout.costs[r] for r in paid])
@@ -115,6 +134,11 @@ def html(layout: Layout) -> str:
         _html_table(layout.caption, names, heads, labels, cells),
         f"<ul>{notes}</ul>" if notes else "",
     ]
+    sure, named, lines = intervals.table(layout)
+    if lines:
+        shown = [[("", text) for text in line] for line in lines]
+        said = "".join(f"<li>{escape(line)}</li>" for line in intervals.reasons(layout))
+        parts += [f"<h3>{SURE}</h3>", _html_table("", sure, list(intervals.HEADS), named, shown), f"<ul>{said}</ul>"]
     paid = [r for r, line in enumerate(layout.costs) if line]
     if paid:
         costs = [[("", text) for text in layout.costs[r]] for r in paid]
@@ -149,7 +173,8 @@ def _plain(text: str) -> str:
 
 
 def _md(entry: Entry) -> str:
-    return f"**{entry.text}**{entry.after}" if entry.best else entry.text + entry.after
+    after = entry.after.replace(intervals.DIFFERS, f"\\{intervals.DIFFERS}")
+    return f"**{entry.text}**{after}" if entry.best else entry.text + after
 
 
 def _md_table(names: list[str], heads: list[str], labels: list[list[str]], lines: list[list[str]]) -> str:
