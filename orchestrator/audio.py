@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -40,6 +41,9 @@ FLUSH = 1000
 
 STATS = 512
 """Files whose size and time of change are asked for in one go: a task for each costs more than the question."""
+
+SLOW_STAT = 1e-4
+"""Seconds: where a file's size takes longer to be told, files are on a server."""
 
 WAITING = 32
 """Files a worker that are handed out ahead of it."""
@@ -176,10 +180,7 @@ def _keys(table: pd.DataFrame) -> pa.Table:
     """The key of each row, with the size and the time of change of its file as they are now."""
     files = pa.array(table["audio"], pa.string()).dictionary_encode()
     paths = files.dictionary.to_pylist()
-    batches = [paths[at : at + STATS] for at in range(0, len(paths), STATS)]
-    with ThreadPoolExecutor(16) as pool:  # A file server answers many questions at once.
-        stats = [stat for batch in pool.map(lambda batch: [_stat(path) for path in batch], batches) for stat in batch]
-    of_row = np.array(stats, np.int64).reshape(-1, 2)[files.indices.to_numpy()]
+    of_row = np.array(_stats(paths), np.int64).reshape(-1, 2)[files.indices.to_numpy()]
     span = [pa.array(table[name].astype("float64"), from_pandas=True) for name in ("start", "seconds")]
     return pa.table([files.dictionary_decode(), of_row[:, 0], of_row[:, 1], *span], schema=KEY)
 
@@ -247,6 +248,18 @@ def _judge(quarantine: pd.DataFrame, total: int, limits: Limits) -> None:
     shown = "".join(f"\n  {row.id} {row.reason}" for row in which.head(20).itertuples())
     more = f"\n  and {len(which) - 20} more" if len(which) > 20 else ""
     raise StageError(f"{what}:{shown}{more}\nMend or remove them, or change max_broken, min_seconds, max_seconds.")
+
+
+def _stats(paths: list[str]) -> list[tuple[int, int]]:
+    """Size and time of change of each file. A file server answers many questions at once; a disk is slower for threads."""
+    batches = [paths[at : at + STATS] for at in range(0, len(paths), STATS)]
+    started = time.perf_counter()
+    found = [_stat(path) for path in (batches or [[]])[0]]
+    if time.perf_counter() - started < SLOW_STAT * len(found):
+        return found + [_stat(path) for path in paths[STATS:]]
+    with ThreadPoolExecutor(16) as pool:
+        rest = pool.map(lambda batch: [_stat(path) for path in batch], batches[1:])
+        return found + [stat for batch in rest for stat in batch]
 
 
 def _stat(path: str) -> tuple[int, int]:

@@ -167,16 +167,21 @@ def check_folder(title: str, folder: Path, landmarks: Collection[str]) -> None:
 
 
 def files_below(folder: Path | str, *suffixes: str) -> Iterator[str]:
-    """Absolute paths of the files below a folder that end so, in the order of their names; hidden ones are passed over."""
-    with os.scandir(folder) as entries:
-        there = sorted(entries, key=lambda entry: entry.name)
-    for entry in there:
-        if entry.name.startswith("."):
-            continue
-        if entry.name.endswith(suffixes):  # first, since it costs less than asking what the entry is
-            yield entry.path
-        elif entry.is_dir():
-            yield from files_below(entry.path, *suffixes)
+    """Absolute paths of the files below a folder that end so, a folder's own before those below it, each in the order of
+    their names; hidden ones are passed over."""
+    waiting = [str(folder)]
+    while waiting:
+        with os.scandir(waiting.pop()) as entries:
+            there = sorted(entries, key=lambda entry: entry.name)
+        below = []
+        for entry in there:
+            if entry.name.startswith("."):
+                continue
+            if entry.name.endswith(suffixes):  # first, since it costs less than asking what the entry is
+                yield entry.path
+            elif entry.is_dir():
+                below.append(entry.path)
+        waiting += reversed(below)
 
 
 def _has(folder: Path, landmarks: Collection[str]) -> bool:
