@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -156,9 +157,6 @@ def matrix(
     intervals: Annotated[bool, typer.Option("--intervals", help="A table of all intervals and differences.")] = False,
 ) -> None:
     """Shows the comparison matrix with the status of every cell, also while it runs."""
-    from dataclasses import replace
-
-    from orchestrator import results
     from orchestrator.grid import Grid
     from orchestrator.statistics import baselines
 
@@ -166,10 +164,8 @@ def matrix(
         raise UserError("--baseline and --intervals are about statistics: leave --no-statistics out")
     wanted = baselines.parse(baseline or [])
     grid = Grid(space, store, _only(only), read_audio=False)
-    found = grid.matrix()
-    if statistics:
-        with err.status("resampling test sets; what is computed is kept …"):
-            found = replace(found, cells=results.with_statistics(grid.graph, grid.store, found.cells, wanted))
+    with err.status("resampling test sets; what is computed is kept …") if statistics else nullcontext():
+        found = grid.matrix(statistics, wanted)
     if format is Format.table:
         _print(lambda width: found.table(width, intervals))
     else:

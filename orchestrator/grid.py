@@ -107,15 +107,22 @@ class Grid:
                 journal = None
             raise
         finally:
-            matrix = self.matrix()
+            matrix = self.matrix(statistics=done)
             if journal:
                 journal.finish(matrix, interrupted=not done)
         return matrix
 
-    def matrix(self) -> Matrix:
-        """The comparison matrix as it stands, also while a launch is running elsewhere."""
+    def matrix(self, statistics: bool = False, baseline: Mapping[str, str] | None = None) -> Matrix:
+        """The comparison matrix as it stands, also while a launch is running elsewhere.
+
+        Args:
+            statistics: with intervals and comparisons, which take a while where there are many test utterances.
+            baseline: coordinate → value (as text) of what cells are compared with; by default the continuous cell.
+        """
         found = results.records(self.graph, self.store, self.cells)
         found = results.with_analyses(self.graph, self.store, found)
+        if statistics:
+            found = results.with_statistics(self.graph, self.store, found, baseline)
         about = self.space.reference
         return Matrix(self.space.name, found, about.described if about else None, self.space.question)
 

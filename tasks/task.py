@@ -70,13 +70,13 @@ class Task:
         """
         self._check(variant)
         references, answers = [self.normalise(r) for r in references], [self.normalise(a) for a in answers]
-        tokenizer = self._tokenizer(variant)
+        tokenizer = self.tokenizer(variant)
         return {metric: measure(metric, references, answers, tokenizer) for metric in self.metrics}
 
     def details(self, variant: str | None = None) -> dict[str, Any]:
         """How the scores were made: `{"normaliser": name, "signature": {metric: sacreBLEU's signature}}`."""
         self._check(variant)
-        tokenizer = self._tokenizer(variant)
+        tokenizer = self.tokenizer(variant)
         signatures = {metric: text for metric in self.metrics if (text := signature(metric, tokenizer))}
         return {"normaliser": self.normaliser, "signature": signatures}
 
@@ -95,7 +95,7 @@ class Task:
         counts = Counter(train_targets)
         return [min(counts, key=lambda label: (-counts[label], label))] * n
 
-    def _tokenizer(self, variant: str | None) -> str:
+    def tokenizer(self, variant: str | None) -> str:
         """sacreBLEU's tokenizer for the targets of a variant."""
         return "13a"
 

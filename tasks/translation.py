@@ -20,8 +20,8 @@ class Translation(Task):
         templates = super().templates_for(variant, given)
         return tuple(text.replace("{language}", LANGUAGES[str(variant)]) for text in templates)
 
-    def _tokenizer(self, variant: str | None) -> str:
-        return TOKENIZERS.get(str(variant), super()._tokenizer(variant))
+    def tokenizer(self, variant: str | None) -> str:
+        return TOKENIZERS.get(str(variant), super().tokenizer(variant))
 
 
 TASK = Translation(

@@ -121,7 +121,7 @@ def _counted(task: str, variant: str | None, predictions: Predictions) -> dict[s
     protocol = TASKS[task]
     references = [protocol.normalise(text) for text in predictions.references]
     answers = [protocol.normalise(text) for text in predictions.answers]
-    tokenizer = protocol._tokenizer(variant)
+    tokenizer = protocol.tokenizer(variant)
     return {metric: counts(metric, references, answers, tokenizer) for metric in protocol.metrics}
 
 
