@@ -16,10 +16,13 @@ from orchestrator.space import Space
 from orchestrator.space_file import parse
 
 DATA = Path(os.environ.get("TOKENGRID_SHARED_DATA") or Path(__file__).parents[2] / "shared" / "data")
-pytestmark = pytest.mark.skipif(
-    not (DATA / "manifest.tsv").is_file(),
-    reason=f"there is no real speech at {DATA}: set TOKENGRID_SHARED_DATA to the folder that has its manifest.tsv",
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not (DATA / "manifest.tsv").is_file(),
+        reason=f"there is no real speech at {DATA}: set TOKENGRID_SHARED_DATA to the folder that has its manifest.tsv",
+    ),
+]
 
 
 def space(table: Path, **settings: object) -> Space:
