@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import multiprocessing
 import shutil
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import labelled_layouts
 import pytest
 import torch
 from hypothesis import settings
 from rich.console import Console
 
-from orchestrator import corpora
+from orchestrator import cli, corpora
 from orchestrator.encoders import EncoderSpec
 from orchestrator.encoders.spectral import SpectralSpec
 from orchestrator.monitor import Monitor
@@ -113,3 +115,38 @@ def wait_for(path: Path) -> None:
     while not path.exists():
         assert time.monotonic() < deadline, f"{path} never came"
         time.sleep(0.005)
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory) -> Callable[[str], Path]:
+    """A corpus' folder in its layout, that tests only read."""
+    there: dict[str, Path] = {}
+
+    def make(name: str) -> Path:
+        if name not in there:
+            there[name] = getattr(labelled_layouts, name)(tmp_path_factory.mktemp("official") / name)
+        return there[name]
+
+    return make
+
+
+@pytest.fixture
+def copied(made, tmp_path) -> Callable[[str], Path]:
+    """The same, in a folder that the test may damage."""
+    return lambda name: Path(shutil.copytree(made(name), tmp_path / name))
+
+
+@pytest.fixture
+def tokengrid(monkeypatch, capsys):
+    """Runs a command in this process and returns its exit code, standard output and standard error."""
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["tokengrid", *map(str, arguments)])
+        monkeypatch.setenv("COLUMNS", "200")
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        shown = capsys.readouterr()
+        assert "Traceback" not in shown.out + shown.err
+        return int(ended.value.code or 0), shown.out, shown.err
+
+    return call

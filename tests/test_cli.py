@@ -32,22 +32,6 @@ PROJECT = Path(__file__).parents[1]
 COMMAND = [sys.executable, "-m", "orchestrator.cli"]
 
 
-@pytest.fixture
-def tokengrid(monkeypatch, capsys):
-    """Runs a command in this process and returns its exit code, standard output and standard error."""
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["tokengrid", *map(str, arguments)])
-        monkeypatch.setenv("COLUMNS", "200")
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        shown = capsys.readouterr()
-        assert "Traceback" not in shown.out + shown.err
-        return int(ended.value.code or 0), shown.out, shown.err
-
-    return call
-
-
 def written(path: Path, text: str | dict) -> Path:
     path.write_text(text if isinstance(text, str) else yaml.safe_dump(text), "utf-8")
     return path

@@ -7,7 +7,7 @@ import shutil
 from collections import Counter
 from pathlib import Path
 
-import official_layouts_2 as layouts
+import labelled_layouts as layouts
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest

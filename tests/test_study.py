@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import labelled_layouts
 import official_layouts as layouts
-import official_layouts_2 as layouts_2
 import pytest
 import yaml
 from grid_material import Log
@@ -42,10 +42,10 @@ def published(tmp_path_factory) -> Mapping[str, str]:
     (root / "lexicon.txt").write_text("".join(f"{w}  {' '.join(w.replace(chr(39), ''))}\n" for w in words[:-1]))
     layouts.gigaspeech(root / "GigaSpeech")
     layouts.covost2(root / "covost", count=8)
-    layouts_2.slurp(root / "slurp")
-    layouts_2.speech_commands(root / "speech_commands")
-    layouts_2.speech_commands_test_set(root / "speech_commands_test")
-    layouts_2.iemocap(root / "IEMOCAP")
+    labelled_layouts.slurp(root / "slurp")
+    labelled_layouts.speech_commands(root / "speech_commands")
+    labelled_layouts.speech_commands_test_set(root / "speech_commands_test")
+    labelled_layouts.iemocap(root / "IEMOCAP")
     return {
         "LIBRISPEECH": str(root / "LibriSpeech"),
         "LEXICON": str(root / "lexicon.txt"),
