@@ -79,7 +79,8 @@ def training_memories(trainings: Mapping[Cell, Training], folder: Path) -> list[
     """
     groups: dict[tuple[str, str], list[Training]] = {}
     for cell, training in trainings.items():
-        groups.setdefault((cell.decoder, family_of(cell.recipe)[0]), []).append(training)
+        alike = groups.setdefault((cell.decoder, family_of(cell.recipe)[0]), [])
+        alike += [training, *filter(None, [training.init])]  # what it starts from is trained, too
     told = []
     for (decoder, recipe), alike in groups.items():
         first = alike[0]

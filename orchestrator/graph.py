@@ -120,9 +120,7 @@ class Graph:
 
     def needs(self, cell: Cell) -> list[Stage]:
         """The shared stages that a cell reads directly or through others."""
-        scoring = self.scorings[cell]
-        roots = [scoring, *filter(None, [self.analyses.get(cell)])]
-        return [s for s in walk(*roots) if s is not scoring and not self._is_own(s)]
+        return [s for s in walk(self.scorings[cell]) if not self._is_own(s)]
 
     def _is_own(self, stage: Stage) -> bool:
         """Whether a stage is a cell's own: its scoring, and its training unless others start from that."""
@@ -358,6 +356,8 @@ class _Resolver:
     def _at_hand(self, config: Any, spec: Callable[[], Any], otherwise: Callable[[Any, str], Any]) -> Any:
         """The spec of an encoder or a decoder; where its checkpoint is not at hand, in a plan, one without its content."""
         checkpoint = getattr(config, "checkpoint", "")
+        if unset := unset_variables(config):
+            raise UserError(f"checkpoint '{checkpoint}' wants the environment variable {' and '.join(unset)} to be set")
         if checkpoint not in self._absent:  # the hub is asked once
             try:
                 return spec()
@@ -365,7 +365,12 @@ class _Resolver:
                 if not self._goes_on:
                     raise
                 self._absent[checkpoint] = str(error)
-        return otherwise(config, f"unknown content of {checkpoint}")  # two of them are never the same
+        return otherwise(config, unknown(checkpoint))
+
+
+def unknown(checkpoint: str) -> str:
+    """What stands for the content of a checkpoint that is not at hand."""
+    return f"unknown content of {checkpoint}"
 
 
 def _together(stage: Stage) -> tuple[str, ...]:

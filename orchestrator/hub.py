@@ -56,6 +56,13 @@ def commit_of(checkpoint: str, revision: str | None, file: str) -> str:
     Raises:
         UserError: the commit is not in the cache, and the hub doesn't know it or can't be reached.
     """
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    try:
+        validate_repo_id(checkpoint)
+    except HFValidationError as error:
+        raise UserError(f"'{checkpoint}' is no folder, and no hub id can look like that ({error})") from error
     if revision and COMMIT.fullmatch(revision):
         return revision
     revision = revision or "main"

@@ -21,6 +21,8 @@ def extended(parent: Mapping[str, Any], child: Mapping[str, Any], problems: list
     """
     own = {key: value for key, value in child.items() if key not in ("extends", "values")}
     merged = {**parent, **own}
+    if "name" not in child:
+        merged.pop("name", None)  # a file is named by itself
     for section in SECTIONS:
         above, below = parent.get(section, {}), child.get(section, {})
         if isinstance(above, Mapping) and isinstance(below, Mapping) and (above or below):
@@ -31,7 +33,7 @@ def extended(parent: Mapping[str, Any], child: Mapping[str, Any], problems: list
             problems.append("values: expected a mapping of axes to mappings of values, {codebook: {2000: 20}}")
         return merged
     used: set[tuple[str, Any]] = set()
-    for key in ("common", "grid", "reference"):
+    for key in ("common", "grid"):  # published figures stay with the cells that they are of
         if key in merged and key not in child:
             merged[key] = _replaced(merged[key], values, used)
     for axis, mapping in values.items() if problems is not None else ():

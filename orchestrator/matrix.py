@@ -136,7 +136,8 @@ def _flat(cell: dict[str, Any]) -> tuple[dict[str, Any], ...]:
     first, *others = cell["results"] or [{}]
     metrics = cell["metrics"] or {}
     return (
-        {key: cell[key] for key in ("cell", *COORDINATES, "status", "reason", "stopped", "primary")},
+        {key: cell[key] for key in ("cell", *COORDINATES, "status", "reason", "stopped", "primary")}
+        | ({"chosen": cell["tuning"]["chosen"]} if cell.get("tuning") else {}),
         {key: first.get(key) for key in ("test_set", "split", "n")},
         {"value": metrics.get(cell["primary"]), "baseline": cell["baseline"]},
         _sure(first, cell["primary"]),

@@ -36,6 +36,7 @@ ROUGH_SECONDS = {
     "features": 15.0,
     "units": 10.0,
     "bpe": 5.0,
+    "analysis": 2.0,
     "training": 40.0,
     "scoring": 4.0,
 }
@@ -159,7 +160,8 @@ def make_plan(graph: Graph, store: Store, cells: Sequence[Cell]) -> Plan:
     build = {s.identity for work in plan.works for s in work.stages}
     build |= {s.identity for cell in plan.cells for s in _own(graph.scorings[cell]) if not store.has(s)}
     used = {c.corpus for c in cells} | {c.codebook_corpus for c in cells if c.codebook_corpus}
-    stages = [s for s in walk(*(graph.scorings[cell] for cell in cells)) if s not in graph.leaves]
+    roots = [graph.scorings[cell] for cell in cells] + [graph.analyses[c] for c in cells if c in graph.analyses]
+    stages = [s for s in walk(*roots) if s not in graph.leaves]
     hours = {name: corpus.hours for name, corpus in graph.corpora.items() if name in used}
     seconds = {corpus.recordings.identity: (hours[n] or 0) * 3600 for n, corpus in graph.corpora.items() if n in used}
     needed = Counter(stage.name for stage in stages)
@@ -199,13 +201,14 @@ def _measured(store: Store, stages: Sequence[Stage]) -> tuple[float | None, bool
         return 0.0, True, False
     name = stages[0].name
     alike = [_scale(stage.config) for stage in stages]
+    annotated = {stage.config.get("annotations") for stage in stages}
     found, devices = [], Counter[str]()
     for path in (store.root / "store" / name).glob("*/artifact.json"):
         try:
             manifest = json.loads(path.read_text("utf-8"))
         except (OSError, ValueError):
             continue  # torn: it will be made again
-        if _scale(manifest["config"]) in alike:
+        if _scale(manifest["config"]) in alike and manifest["config"].get("annotations") in annotated:
             found.append(manifest["seconds"])
             devices[manifest.get("device", "cpu")] += 1
     if found:

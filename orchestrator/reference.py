@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, model_validator
 from pydantic_core import PydanticCustomError
 
-from orchestrator.cell import Cell
+from orchestrator.cell import Cell, as_text
 from orchestrator.errors import suggest
 from tasks.metrics import HIGHER_IS_BETTER
 
@@ -57,7 +57,8 @@ class Figure(_Model):
 
     def is_of(self, cell: Cell) -> bool:
         """Whether the figure is of this cell."""
-        return all(getattr(cell, k) in (v if isinstance(v, list) else [v]) for k, v in self.cells.items())
+        wanted = {key: value if isinstance(value, list) else [value] for key, value in self.cells.items()}
+        return all(as_text(getattr(cell, key)) in set(map(as_text, values)) for key, values in wanted.items())
 
 
 class Reference(_Model):

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.cell import Cell
 from orchestrator.errors import CorruptArtifact
-from orchestrator.graph import Graph
+from orchestrator.graph import Graph, unknown
 from orchestrator.matrix import COST
-from orchestrator.stage import Progress, Stage, silent
+from orchestrator.stage import Progress, Stage, silent, walk
 from orchestrator.stages.scoring import Scoring
 from orchestrator.store import Store
 from orchestrator.tuning import with_choices
@@ -60,6 +60,13 @@ def with_statistics(
     return statistics.judged(records, predictions, store.root / "statistics", baseline or statistics.DEFAULT, progress)
 
 
+def _absent(graph: Graph, cell: Cell) -> str | None:
+    """Why a checkpoint that a cell needs is not at hand; None where it needs none of these."""
+    stages = list(walk(graph.scorings[cell])) if graph.absent else []
+    parts = [str(part) for stage in stages for part in (getattr(stage, "encoder", ""), getattr(stage, "decoder", ""))]
+    return next((why for name, why in graph.absent.items() if any(unknown(name) in part for part in parts)), None)
+
+
 def _analysis(store: Store, stage: Stage | None) -> dict[str, Any] | None:
     return store.open(stage).json("analysis.json") if stage is not None and store.has(stage) else None
 
@@ -79,6 +86,8 @@ def record(graph: Graph, store: Store, cell: Cell) -> dict[str, Any]:
             return base | {"reason": str(error)}
     if not graph.corpora[cell.corpus].is_known:
         return base | {"reason": "the corpus has not been indexed yet"}
+    if absent := _absent(graph, cell):
+        return base | {"reason": f"what the store has of it can't be told: {absent}"}
     if failure := _failure(graph, store, cell):
         return base | {"status": "failed", **failure}
     if finished_identities(store, cell) - {scoring.identity}:

@@ -157,13 +157,10 @@ class Block(Model):
     @field_validator("init")
     @classmethod
     def _starts_from_a_cell(cls, init: tuple[str | None, ...], info: ValidationInfo) -> tuple[str | None, ...]:
-        recipes = (info.context or {}).get("recipe")
         for value in filter(None, init):
             start = Init.parse(value)
             if start.task not in TASKS:
                 raise _wrong(f"no task '{start.task}' to start from; {suggest(start.task, TASKS)}")
-            if start.recipe is not None and recipes is not None and start.recipe not in recipes:
-                raise _wrong(f"no recipe '{start.recipe}' to start from; {suggest(start.recipe, recipes)}")
             if start.task in info.data.get("task", ()):
                 raise _wrong(f"a cell of {start.task} can't start from {start.task}: name another task")
         return init
@@ -189,6 +186,12 @@ class SampleSettings(Model):
 
     frames: PositiveInt = 200_000
     seed: Seed = 0
+
+
+def _recipe_name(name: str) -> str:
+    if "@" in name or ":" in name:
+        raise _wrong(f"a recipe's name has no '@' and no ':', which name a learning rate and a start; got '{name}'")
+    return name
 
 
 def _template(text: str) -> str:
@@ -223,12 +226,23 @@ class Space(Model):
     corpora: dict[str, Any]
     encoders: dict[str, Any] = {}
     decoders: dict[str, Any] = {}
-    recipes: dict[str, Annotated[tuple[Recipe, ...], BeforeValidator(members), AfterValidator(_not_empty)]] = {}
+    recipes: dict[
+        Annotated[str, AfterValidator(_recipe_name)],
+        Annotated[tuple[Recipe, ...], BeforeValidator(members), AfterValidator(_not_empty)],
+    ] = {}
     prompts: dict[Annotated[str, _known("task")], Axis[Annotated[str, AfterValidator(_template)]]] = {}
     sample: SampleSettings = SampleSettings()
     trials_at_once: PositiveInt | None = None
     reference: Reference | None = None
     grid: Annotated[tuple[Block, ...], BeforeValidator(as_list), AfterValidator(_not_empty)]
+
+    @model_validator(mode="after")
+    def _starts_have_recipes(self) -> Self:
+        known = [member for name in {**RECIPES, **self.recipes} for member, _ in self._family(name)]
+        for number, block in enumerate(self.grid):
+            for recipe in {Init.parse(init).recipe for init in block.init if init} - {None, *known}:
+                raise _wrong(f"grid.{number}.init: no recipe '{recipe}' to start from; {suggest(recipe, known)}")
+        return self
 
     def cells(self) -> list[Cell]:
         """Every cell once, in the order of the file."""

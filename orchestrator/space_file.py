@@ -68,6 +68,7 @@ def load(name: str | Path) -> Space:
 
 def _read(path: Path, problems: list[str], below: tuple[Path, ...] = ()) -> dict[str, Any]:
     """The content of a file, with what it extends, and with its paths told from its own folder."""
+    path = path.resolve()
     try:
         content = yaml.safe_load(path.read_text("utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -182,23 +183,26 @@ def _with_paths(entry: dict[str, Any], model: type[BaseModel] | None, folder: Pa
     anchored = {}
     for key, value in entry.items():
         if isinstance(value, str):
-            value = os.path.expandvars(value)  # one that is not set stays as it is, and is told when it is needed
+            # What an environment variable says starts from where the user stands; one that is not set stays as it is,
+            # and is told when it is needed.
+            base = Path.cwd() if VARIABLE.match(value) else folder
+            value = VARIABLE.sub(lambda found: os.environ.get(found[1].strip("{}")) or found[0], value)
             if key == "checkpoint":
                 value = _local_checkpoint(value, folder)
-            elif key in fields and _is_path(fields[key].annotation) and not UNSET.search(value):
-                value = str((folder / Path(value).expanduser()).absolute())
+            elif key in fields and _is_path(fields[key].annotation) and not VARIABLE.search(value):
+                value = str((base / Path(value).expanduser()).absolute())
         anchored[key] = value
     return anchored
 
 
-UNSET = re.compile(r"\$(\w+|\{\w+\})")
-"""An environment variable that nobody has set."""
+VARIABLE = re.compile(r"\$(\w+|\{\w+\})")
+"""An environment variable. After reading, only those are left that nobody has set."""
 
 
 def unset_variables(model: BaseModel) -> list[str]:
     """The environment variables that a definition needs and that are not set."""
     texts = [str(value) for _, value in model if isinstance(value, (str, Path))]
-    return sorted({name.strip("{}") for text in texts for name in UNSET.findall(text)})
+    return sorted({name.strip("{}") for text in texts for name in VARIABLE.findall(text)})
 
 
 def _is_path(annotation: Any) -> bool:

@@ -22,7 +22,8 @@ APART = ("recipe", "seed")
 def with_choices(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The records, those of family members with `tuning`: family, learning_rate, chosen, and among how many of how many.
 
-    A member is chosen for its mean on dev over the seeds that are finished; of equals the lower learning rate.
+    A member is chosen for its mean on dev over the seeds that all tried members have finished; of equals the lower
+    learning rate.
     """
     rivals: dict[str, dict[str, list[Mapping[str, Any]]]] = {}
     for record in records:
@@ -48,13 +49,21 @@ def _arm(record: Mapping[str, Any]) -> str:
 
 
 def _best(by_recipe: Mapping[str, Sequence[Mapping[str, Any]]]) -> str | None:
+    done = {
+        recipe: {record["seed"]: value for record in members if (value := _dev(record)) is not None}
+        for recipe, members in by_recipe.items()
+    }
+    tried = {recipe: values for recipe, values in done.items() if values}
+    if not tried:
+        return None
+    # One lucky seed must not beat a rival that all seeds are known of.
+    shared = set.intersection(*(set(values) for values in tried.values()))
+    better = direction(next(iter(by_recipe.values()))[0]["primary"])
     scored = []
-    for recipe, members in by_recipe.items():
-        values = [value for record in members if (value := _dev(record)) is not None]
-        if values:
-            better = direction(members[0]["primary"]) * statistics.fmean(values)
-            scored.append((-better, float(family_of(recipe)[1] or 0), recipe))
-    return min(scored)[2] if scored else None
+    for recipe, values in tried.items():
+        mean = statistics.fmean(value for seed, value in values.items() if seed in shared or not shared)
+        scored.append((-better * mean, float(family_of(recipe)[1] or 0), recipe))
+    return min(scored)[2]
 
 
 def _dev(record: Mapping[str, Any]) -> float | None:

@@ -88,7 +88,11 @@ WRONG = [
     ("grid.layer", -1, "grid.layer: a layer should be a whole number, 0 or more, or 'weighted', got -1"),
     ("grid.init", "keywrod", "grid.init: no task 'keywrod' to start from; did you mean 'keyword'?"),
     ("grid.init", "asr", "grid.init: a cell of asr can't start from asr: name another task"),
-    ("grid.init", ["none", "intent:quik"], "grid.init: no recipe 'quik' to start from; did you mean 'quick'?"),
+    (
+        "grid.init",
+        ["none", "intent:quik"],
+        "the space: grid.0.init: no recipe 'quik' to start from; did you mean 'quick'?",
+    ),
     ("prompts", {"ars": "{speech}"}, "prompts.ars: unknown task 'ars'; did you mean 'asr'?"),
     ("prompts", {"asr": "Transcribe."}, "prompts.asr: the prompt template 'Transcribe.' should have the placeholder"),
     ("prompts", {"asr": ["{speech}", "{speech} {speech}"]}, "prompts.asr.1: the prompt template '{speech} {speech}'"),

@@ -46,12 +46,12 @@ def run(
     plan = todo(graph, store, cells)
     monitor.begin(works=len(plan.works), cells=len(plan.cells), finished=plan.finished)
     unfinished = set(plan.cells)
-    with connected(address) if plan.cells else nullcontext():
+    with connected(address) if plan.cells or plan.works else nullcontext():
         # Not before: a launch that finds no cluster has nothing to tell.
         for cell in cells:
             if cell not in unfinished:
                 on_cell(cell)
-        if not plan.cells:
+        if not (plan.cells or plan.works):
             return
         resources = Resources.of_cluster(gpus, graph.space.trials_at_once)
         prepare = Prepare(store, plan.works, monitor, resources)

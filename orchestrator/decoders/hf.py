@@ -97,6 +97,7 @@ class HfSpec(DecoderSpec):
                     dtype=getattr(torch, self.dtype),
                     output_loading_info=True,
                     local_files_only=True,
+                    trust_remote_code=False,
                     weights_only=True,
                 )
         except (OSError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
@@ -114,7 +115,7 @@ class HfSpec(DecoderSpec):
         from transformers import AutoTokenizer
 
         try:
-            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
             tokenizer.backend_tokenizer  # noqa: B018
         except (OSError, ValueError, AttributeError, ImportError) as error:
             raise StageError(
@@ -185,7 +186,9 @@ def _skeleton(checkpoint: checkpoints.Checkpoint) -> PreTrainedModel:
     from transformers import AutoConfig, AutoModelForCausalLM
 
     try:
-        config = AutoConfig.from_pretrained(checkpoint.files[checkpoints.CONFIG].parent, local_files_only=True)
+        config = AutoConfig.from_pretrained(
+            checkpoint.files[checkpoints.CONFIG].parent, local_files_only=True, trust_remote_code=False
+        )
         with torch.device("meta"):
             return AutoModelForCausalLM.from_config(config)
     except (OSError, ValueError) as error:

@@ -270,7 +270,9 @@ def load(
 def _empty(config: Path, dtype: str) -> PreTrainedModel:
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    return AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(config.parent), dtype=getattr(torch, dtype))
+    return AutoModelForCausalLM.from_config(
+        AutoConfig.from_pretrained(config.parent, trust_remote_code=False), dtype=getattr(torch, dtype)
+    )
 
 
 @torch.no_grad()

@@ -106,7 +106,7 @@ def configuration(spec: HuggingFaceSpec, folder: Path) -> Any:
     from transformers import AutoConfig
 
     try:
-        return AutoConfig.from_pretrained(folder, local_files_only=True)
+        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, TypeError, StrictDataclassError) as error:
         raise StageError(f"{checkpoints.CONFIG} of the checkpoint '{spec.checkpoint}' is not valid: {error}") from error
 
@@ -132,6 +132,7 @@ def pretrained(spec: HuggingFaceSpec, make: Any, folder: Path, config: Any, **op
                 dtype=spec.dtype,
                 output_loading_info=True,
                 local_files_only=True,
+                trust_remote_code=False,
                 weights_only=True,
                 ignore_mismatched_sizes=True,  # told below, by name
                 **options,

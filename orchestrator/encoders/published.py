@@ -40,6 +40,7 @@ class UnknownEncoder(EncoderSpec):
     """Stands in a plan for a checkpoint of which nothing is known: every layer may be there, frames have no size."""
 
     checkpoint: str
+    content: str
     dtype: Dtype
 
     @property
@@ -65,7 +66,7 @@ def stand_in(config: HfConfig, content: str) -> EncoderSpec:
     """What stands in a plan for a checkpoint that is not at hand, with its published shape where that is known."""
     checkpoint = CHECKPOINTS.get(config.checkpoint, config.checkpoint)
     if checkpoint not in PUBLISHED:
-        return UnknownEncoder(checkpoint=checkpoint, dtype=config.dtype)
+        return UnknownEncoder(checkpoint=checkpoint, content=content, dtype=config.dtype)
     family, layers, dimension = PUBLISHED[checkpoint]
     sizes = {"num_hidden_layers": layers, "hidden_size": dimension, "encoder_layers": layers, "d_model": dimension}
     shape = FAMILIES[family].shape(sizes)

@@ -78,7 +78,7 @@ class W2vBertEncoder(CheckpointEncoder):
         config.use_intermediate_ffn_before_adapter = False
         config.add_adapter = False
         model = pretrained(spec, Wav2Vec2BertModel, folder, config).to(device)
-        extractor = SeamlessM4TFeatureExtractor.from_pretrained(folder, local_files_only=True)
+        extractor = SeamlessM4TFeatureExtractor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         return cls(spec, model, extractor)
 
     def _frames(self, waves: list[np.ndarray], layers: list[int]) -> list[dict[int, np.ndarray]]:

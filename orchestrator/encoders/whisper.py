@@ -83,7 +83,7 @@ class WhisperEncoder(CheckpointEncoder):
         config = configuration(spec, folder)
         config.encoder_layers = blocks
         model = pretrained(spec, modeling_whisper.WhisperEncoder, folder, config, key_mapping=ENCODER_KEYS)
-        extractor = WhisperFeatureExtractor.from_pretrained(folder, local_files_only=True)
+        extractor = WhisperFeatureExtractor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         extractor.dither = 0.0  # noise from an unseeded generator
         return cls(spec, model.to(device), extractor)
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from orchestrator.recipes import family_of
 from orchestrator.report.words import describe
 
 Cells = Sequence[Mapping[str, Any]]
@@ -30,7 +31,7 @@ def folded(cells: Cells, coordinates: Sequence[str]) -> tuple[Cells, list[str]]:
         elif tuning["chosen"] or _place(cell, coordinates) not in decided:
             kept.append({**cell, "recipe": tuning["family"]})
             if tuning["chosen"]:
-                name = describe({**cell, "seed": None})
+                name = f"{describe({**cell, 'seed': None})} {cell['corpus']}"
                 chosen[f"{name} {tuning['learning_rate']:g} ({tuning['tried']} of {tuning['of']} tried)"] = None
     return kept, [f"learning rate chosen on dev: {'; '.join(chosen)}"] if chosen else []
 
@@ -40,4 +41,4 @@ def _tuning(cell: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _place(cell: Mapping[str, Any], coordinates: Sequence[str]) -> str:
-    return json.dumps([cell[name] for name in coordinates if name != "recipe"])
+    return json.dumps([family_of(cell["recipe"])[0], *(cell[name] for name in coordinates if name != "recipe")])

@@ -177,7 +177,7 @@ def lay_out(
         costs=costs,
         cost_caption=cost_caption,
         legend=[*_legend(grid, everything, cells), *tuned, *references.notes(reference, columns, grid)],
-        ratios=training_ratios(cells),
+        ratios=training_ratios(cells, ROW),
         problems=_problems(every),
     )
     return replace(layout, legend=[*intervals.notes(layout), *layout.legend])

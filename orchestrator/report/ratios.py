@@ -11,56 +11,67 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from orchestrator.report.words import describe
+from orchestrator.report.words import NONE, is_number, show
 
 PARTS = {"seconds_to_best": "time", "best_epoch": "epochs", "tokens_to_best": "tokens", "flops_to_best": "FLOPs"}
 """Costs up to the best evaluation, which is where training had converged, and what they are called."""
-SAME = ("task", "variant", "corpus", "fold", "encoder", "layer", "decoder", "recipe", "init", "seed")
+PLACE = ("task", "variant", "corpus", "fold", "seed")
+"""Over these a ratio is averaged."""
+OF_THE_ARM = ("features", "downsample", "codebook", "codebook_corpus", "codebook_seed", "dedup", "bpe")
+"""In these the two cells of a ratio may differ; all other coordinates are the same."""
+
+Cell = Mapping[str, Any]
 
 
-def training_ratios(cells: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A line for each discrete configuration: its cost to convergence as a share of the continuous arm's.
+def training_ratios(cells: Sequence[Cell], coordinates: Sequence[str]) -> list[str]:
+    """A line for each discrete configuration against each continuous one with the same other coordinates.
 
-    Means over the tasks and seeds in which both have converged; the cells that gave no ratio are counted.
+    Geometric means over the tasks, corpora and seeds in which both have converged; pairs that gave no ratio are counted.
+
+    Args:
+        coordinates: that tell the rows of the matrix apart.
     """
-    continuous: dict[str, Mapping[str, Any]] = {}
+    rows: dict[str, list[Cell]] = {}
     for cell in cells:
-        if cell["features"] == "continuous":
-            continuous.setdefault(_key(cell), cell)
-    rows: dict[str, list[Mapping[str, Any]]] = {}
-    for cell in cells:
-        if cell["features"] == "discrete" and _key(cell) in continuous:
-            rows.setdefault(_row(cell), []).append(cell)
+        rows.setdefault(_key(cell, coordinates), []).append(cell)
+    same = [name for name in coordinates if name not in OF_THE_ARM]
+    named = [name for name in coordinates if len({json.dumps(row[0][name]) for row in rows.values()}) > 1]
     lines = []
-    for name, members in rows.items():
-        pairs = [(cell, continuous[_key(cell)]) for cell in members]
-        converged = [pair for pair in pairs if all(_converged(cell) for cell in pair)]
-        left_out = len(pairs) - len(converged)
-        if not converged:
-            continue
-        shares = []
-        for cost, word in PARTS.items():
-            ratios = [
-                d["cost"][cost] / c["cost"][cost] for d, c in converged if d["cost"].get(cost) and c["cost"].get(cost)
-            ]
-            if ratios:
-                shares.append(f"{word} {statistics.geometric_mean(ratios):.0%}")
-        together = sorted({cell["cost"]["trials_at_once"] for pair in converged for cell in pair})
-        shared = "measured alone" if together == [1] else f"trials at once: {', '.join(map(str, together))}"
-        more = f"; {left_out} left out, not converged" if left_out else ""
-        lines.append(
-            f"{name} ÷ continuous, to convergence: {', '.join(shares)} ({len(converged)} pairs, {shared}{more})"
-        )
+    for discrete in (row for row in rows.values() if row[0]["features"] == "discrete"):
+        for continuous in (row for row in rows.values() if row[0]["features"] == "continuous"):
+            if _key(discrete[0], same) == _key(continuous[0], same):
+                lines += _line(discrete, continuous, named)
     return lines
 
 
-def _key(cell: Mapping[str, Any]) -> str:
-    return json.dumps([cell[name] for name in SAME])
+def _line(discrete: Sequence[Cell], continuous: Sequence[Cell], named: Sequence[str]) -> list[str]:
+    other = {_key(cell, PLACE): cell for cell in continuous}
+    pairs = [(cell, other[_key(cell, PLACE)]) for cell in discrete if _key(cell, PLACE) in other]
+    converged = [pair for pair in pairs if all(_converged(cell) for cell in pair)]
+    shares = []
+    for cost, word in PARTS.items():
+        known = [(d["cost"].get(cost), c["cost"].get(cost)) for d, c in converged]
+        ratios = [d / c for d, c in known if is_number(d) and is_number(c) and d > 0 and c > 0]
+        if ratios:
+            shares.append(f"{word} {statistics.geometric_mean(ratios):.0%}")
+    if not shares:
+        return []
+    together = sorted({cell["cost"]["trials_at_once"] for pair in converged for cell in pair})
+    shared = "measured alone" if together == [1] else f"trials at once: {', '.join(map(str, together))}"
+    more = f"; {len(pairs) - len(converged)} left out, not converged" if len(pairs) > len(converged) else ""
+    names = f"{_name(discrete[0], named)} ÷ {_name(continuous[0], named)}"
+    return [f"{names}, to convergence: {', '.join(shares)} ({len(converged)} pairs, {shared}{more})"]
 
 
-def _row(cell: Mapping[str, Any]) -> str:
-    return describe({**cell, **dict.fromkeys(("task", "variant", "fold", "seed"))})
+def _name(cell: Cell, named: Sequence[str]) -> str:
+    """The coordinates of a row that tell it apart: `discrete, codebook 2000, bpe 6000`."""
+    said = [f"{name.replace('_', ' ')} {show(cell[name])}" for name in named if show(cell[name]) != NONE]
+    return ", ".join([cell["features"], *(text for text in said if not text.startswith("features "))])
 
 
-def _converged(cell: Mapping[str, Any]) -> bool:
+def _key(cell: Cell, names: Sequence[str]) -> str:
+    return json.dumps([cell[name] for name in names])
+
+
+def _converged(cell: Cell) -> bool:
     return cell["status"] == "ok" and cell["stopped"] == "plateau" and bool(cell["cost"])

@@ -15,7 +15,7 @@ from orchestrator.stage import Stage
 from orchestrator.stages.bpe import Bpe, encode, read_bpe
 from orchestrator.stages.codebook import read_centroids
 from orchestrator.stages.features import Features
-from orchestrator.stages.frames import LookedUp, SideBySide, open_frames
+from orchestrator.stages.frames import IN_MEMORY, LookedUp, SideBySide, open_frames
 from orchestrator.stages.sample import Sample, read_sample
 from orchestrator.stages.shards import read_index
 from orchestrator.stages.units import Units, read_units
@@ -63,7 +63,8 @@ class ContinuousSpeech:
     def load(self, open: Open, ids: Iterable[str]) -> dict[str, Any]:
         """Raw fp16 frames `[T, layers · D]` by utterance, maybe lazy; the front end normalises and concatenates."""
         wanted = list(ids)
-        layers = [open_frames(open(features), wanted) for features in self.features]
+        share = IN_MEMORY // len(self.features)
+        layers = [open_frames(open(features), wanted, share) for features in self.features]
         if len(layers) == 1:
             return layers[0]
         return {name: SideBySide([layer[name] for layer in layers]) for name in layers[0]}
@@ -90,9 +91,9 @@ class ContinuousSpeech:
         }
 
     @property
-    def index(self) -> Stage:
-        """The stage whose index says which utterances have frames."""
-        return self.features[0]
+    def indexed(self) -> tuple[Stage, ...]:
+        """The stages whose indexes say which utterances have frames."""
+        return self.features
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,9 +127,9 @@ class DiscreteSpeech:
         }
 
     @property
-    def index(self) -> Stage:
-        """The stage whose index says which utterances have frames."""
-        return self.units
+    def indexed(self) -> tuple[Stage, ...]:
+        """The stages whose indexes say which utterances have frames."""
+        return (self.units,)
 
     def _vocabulary(self, open: Open) -> int:
         return self.units.codebook.k if self.bpe is None else read_bpe(open(self.bpe)).get_vocab_size()
@@ -177,9 +178,9 @@ class CentroidsSpeech:
         }
 
     @property
-    def index(self) -> Stage:
-        """The stage whose index says which utterances have frames."""
-        return self.units
+    def indexed(self) -> tuple[Stage, ...]:
+        """The stages whose indexes say which utterances have frames."""
+        return (self.units,)
 
 
 Speech = NoSpeech | ContinuousSpeech | DiscreteSpeech | CentroidsSpeech
@@ -189,9 +190,12 @@ def unreadable(speech: Speech, open: Open) -> dict[str, str]:
     """Utterances that have no frames, with reasons: they count as empty answers, never as absent."""
     if isinstance(speech, NoSpeech):
         return {}
-    index = read_index(open(speech.index))
-    broken = index[index["error"].notna()]
-    return dict(zip(broken["id"], broken["error"], strict=True))
+    found: dict[str, str] = {}
+    for stage in speech.indexed:
+        index = read_index(open(stage))
+        broken = index[index["error"].notna()]
+        found |= zip(broken["id"], broken["error"], strict=True)
+    return found
 
 
 def load_all(speech: Speech, open: Open, ids: Iterable[str]) -> dict[str, Any]:
