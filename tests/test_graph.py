@@ -133,6 +133,16 @@ def test_shared_stages_are_made_exactly_once(once: Finished):
     assert sorted(name.rpartition("-")[2] for name in folders) == sorted(wanted)
 
 
+def test_an_analysis_that_failed_takes_nothing_down(finished: Finished):
+    cell = next(cell for cell in finished.graph.cells if cell.codebook == 8)
+    finished.store.fail(finished.graph.analyses[cell], "no reason")
+    shutil.rmtree(finished.store.folder(finished.graph.scorings[cell]))
+    assert finished.graph.analyses[cell] not in finished.graph.needs(cell)
+    assert record(finished.graph, finished.store, cell)["status"] != "failed"
+    launch(finished.graph, finished.store)
+    assert record(finished.graph, finished.store, cell)["status"] == "ok"
+
+
 def test_no_file_of_a_store_is_a_pickle(once: Finished):
     files = [path for path in once.store.root.rglob("*") if path.is_file()]
     for path in files:

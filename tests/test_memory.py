@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -142,3 +143,19 @@ def test_several_gpus_share_what_is_kept_and_no_micro_batch():
 
 def test_a_checkpoint_of_which_nothing_is_known_has_no_configuration():
     assert configuration(HfSpec(checkpoint="org/strange", content="c")) is None
+
+
+def test_an_estimate_leaves_the_process_as_it_was():
+    """In a process of its own: what libraries import while sizes are told must not stay without values."""
+    script = (
+        "from orchestrator.decoders import PRESETS, Recipe, SpeechSpec\n"
+        "from orchestrator.decoders.memory import MicroBatch, training_memory\n"
+        "from orchestrator.decoders.published import configuration\n"
+        "decoder = PRESETS['llama3.1-8b'].of_content('unknown')\n"
+        "training_memory(configuration(decoder), decoder, SpeechSpec(kind='none'), Recipe(), MicroBatch(1, 64, 1, 8))\n"
+        "import numpy as np\n"
+        "from orchestrator.encoders.spectral import log_mels\n"
+        "print(log_mels(np.random.default_rng(0).normal(size=8000).astype(np.float32), bins=24, cmn=True).shape)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout.strip()) == (0, "(24, 24)"), ended.stderr

@@ -35,8 +35,11 @@ def write(folder: Path, name: str, body: dict[str, Any]) -> Path:
 def test_a_twin_is_the_same_grid_with_other_definitions_and_values(tmp_path: Path):
     large = content(task="keyword", features=[CONTINUOUS, DISCRETE, "none"], layer=[1, 1], variant=None)
     large["corpora"]["spoken"] = {"reader": "manifest", "path": "table.csv"}
-    figure = {"cells": {"features": "discrete", "codebook": 40}, "metric": "accuracy", "value": 0.5}
-    write(tmp_path, "large", large | {"reference": {"source": "paper", "figures": [figure]}})
+    figures = [
+        {"cells": {"features": "discrete", "codebook": k, "bpe": "none"}, "metric": "accuracy", "value": 0.5}
+        for k in (20, 40)
+    ]
+    write(tmp_path, "large", large | {"reference": {"source": "paper", "figures": figures}, "name": "another"})
     small = {"corpora": {"spoken": {"reader": "synthetic", "preset": "smoke"}}}
     twin = write(tmp_path, "twin", small | {"extends": "large.yaml", "values": {"codebook": {40: 8}, "bpe": {80: 90}}})
     loaded = space_file.load(twin)
@@ -50,7 +53,7 @@ def test_a_twin_is_the_same_grid_with_other_definitions_and_values(tmp_path: Pat
         (None, None),
     ]
     marked = [c.codebook for c in loaded.cells() if loaded.reference.of(c)]
-    assert marked == [8, 8], "the published figures follow the values of the grid"
+    assert marked == [20], "a published figure stays with the codebook that it is of"
     own = space_file.load(write(tmp_path, "alone", {**large, "corpora": small["corpora"]}))
     assert len(own.cells()) == len(loaded.cells())
 
@@ -89,6 +92,12 @@ def test_paths_start_from_the_file_that_says_them_and_variables_are_filled_in(tm
     assert corpora["spoken"].root == Path("/speech/wav")
     assert space_file.unset_variables(corpora["spoken"]) == []
     assert space_file.unset_variables(corpora["other"]) == ["NOT_SET_IN_TESTS"]
+    monkeypatch.setenv("NOT_SET_IN_TESTS", "")
+    other = space_file.load(tmp_path / "twin.yaml").corpora["other"]
+    assert space_file.unset_variables(other) == ["NOT_SET_IN_TESTS"], "an empty variable says nothing"
+    monkeypatch.setenv("NOT_SET_IN_TESTS", "here")
+    monkeypatch.chdir(tmp_path)
+    assert space_file.load(tmp_path / "twin.yaml").corpora["other"].path == tmp_path / "here" / "table.csv"
 
 
 def test_a_variable_that_is_not_set_is_told_only_where_a_cell_needs_it(tmp_path: Path, monkeypatch):
@@ -155,6 +164,21 @@ def test_each_arm_takes_the_learning_rate_that_is_best_on_dev_whatever_test_says
     assert "continuous" in note and "0.2 (3 of 3 tried)" in note and "0.1 (2 of 3 tried)" in note
 
 
+def test_a_lucky_seed_does_not_beat_what_all_seeds_are_known_of():
+    """Of the seeds that both have finished, the first recipe is better; the second one's luck was another seed."""
+    given = [_record("r@0.1", 0.3, seed=0), _record("r@0.1", 0.5, seed=1), _record("r@0.2", 0.4, seed=0)]
+    chosen = {one["recipe"] for one in with_choices(given) if one["tuning"]["chosen"]}
+    assert chosen == {"r@0.1"}
+    frame = Matrix("s", with_choices(given)).frame()
+    assert frame["chosen"].tolist() == [True, True, False], "whoever reads the frame must not choose by test"
+
+
+def test_a_family_that_is_not_decided_stays_beside_one_that_is():
+    told = with_choices([_record("a@0.1", 0.2), _record("b@0.1", None), _record("b@0.2", None)])
+    rows = Matrix("s", told).layout.rows
+    assert [row.coordinates["recipe"] for row in rows if row.kind == "speech"] == ["a", "b"]
+
+
 def test_seeds_are_averaged_before_a_learning_rate_is_chosen():
     rates = {"r@0.1": (0.1, 0.9), "r@0.2": (0.4, 0.4)}
     told = with_choices([_record(r, dev, seed=seed) for r, devs in rates.items() for seed, dev in enumerate(devs)])
@@ -219,6 +243,27 @@ def test_a_start_is_the_cell_of_the_other_task_with_the_same_coordinates():
     assert (starts[2].task, starts[2].recipe) == ("keyword", "wild")
     assert starts[1] == parsed(task="asr", features=[CONTINUOUS], seed=3).cells()[0]
     assert "after-asr" in cells[1].label and len({cell.id for cell in cells}) == 3
+
+
+def test_a_start_names_one_member_of_a_family():
+    with pytest.raises(UserError, match=r"no recipe 'tuned' to start from; did you mean .*tuned@1e-05"):
+        parsed(task="intent", init="asr:tuned", features=["none"])
+    (cell,) = parsed(task="intent", init="asr:tuned@3e-05", features=["none"]).cells()
+    assert cell.start(None).recipe == "tuned@3e-05"
+    body = content()
+    body["recipes"]["small@2"] = {}
+    with pytest.raises(UserError, match="a recipe's name has no '@'"):
+        space_file.parse({**body, "name": "x"})
+
+
+def test_a_checkpoint_in_a_variable_that_is_not_set_is_told(tmp_path, monkeypatch):
+    from orchestrator.grid import Grid
+
+    monkeypatch.delenv("NOT_SET_IN_TESTS", raising=False)
+    body = content(encoder="mine", features=[CONTINUOUS])
+    body["encoders"]["mine"] = {"kind": "hf", "checkpoint": "${NOT_SET_IN_TESTS}/hubert"}
+    with pytest.raises(UserError, match="wants the environment variable NOT_SET_IN_TESTS to be set"):
+        Grid(write(tmp_path, "mine", body), tmp_path / "store").plan()
 
 
 def test_ids_of_cells_that_use_nothing_new_are_what_they_were():

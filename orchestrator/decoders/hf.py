@@ -182,14 +182,15 @@ class HfDecoderConfig(DecoderConfig):
 
 def _skeleton(checkpoint: checkpoints.Checkpoint) -> PreTrainedModel:
     """The layers of a checkpoint without their weights."""
-    import torch
     from transformers import AutoConfig, AutoModelForCausalLM
+
+    from orchestrator.decoders.skeleton import on_meta
 
     try:
         config = AutoConfig.from_pretrained(
             checkpoint.files[checkpoints.CONFIG].parent, local_files_only=True, trust_remote_code=False
         )
-        with torch.device("meta"):
+        with on_meta(config):
             return AutoModelForCausalLM.from_config(config)
     except (OSError, ValueError) as error:
         raise UserError(f"the checkpoint '{checkpoint.name}' can't be read as a causal LM: {error}") from error

@@ -27,6 +27,7 @@ from orchestrator.decoders.footprint import Memory, MicroBatch
 from orchestrator.decoders.hf import HfSpec
 from orchestrator.decoders.lora import add_lora
 from orchestrator.decoders.model import SpeechLM
+from orchestrator.decoders.skeleton import on_meta
 from orchestrator.decoders.spec import DecoderSpec, Recipe, SpeechSpec
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def _model(config: PretrainedConfig, decoder: DecoderSpec, speech: SpeechSpec, l
     dtype, lora = torch.float32, None
     if isinstance(decoder, HfSpec):
         dtype, lora = getattr(torch, decoder.dtype), decoder.lora
-    with torch.device("meta"):
+    with on_meta(config):
         lm = AutoModelForCausalLM.from_config(config, dtype=dtype)
         if lora is not None:
             add_lora(lm, lora, seed=0, name=decoder.name)
