@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import pickle
 import shutil
@@ -11,12 +12,14 @@ from pathlib import Path
 import pytest
 import torch
 from decoder_material import ASKED, examples, make_checkpoint, speech_spec
+from encoder_material import nothing
 from hub_server import Hub, Repository, serving
 from safetensors.torch import load_file
 from tiny_models import make_encoder
 
 from orchestrator import checkpoints
-from orchestrator.decoders import PRESETS, HfDecoderConfig, SpeechLM, answer
+from orchestrator.decoders import PRESETS, HfDecoderConfig, SpeechLM, answer, memory, published
+from orchestrator.encoders.checkpoint_encoder import configuration
 from orchestrator.encoders.hf import resolve as encoder
 from orchestrator.errors import StageError, UserError
 
@@ -255,3 +258,64 @@ def test_every_preset_names_a_checkpoint_of_the_hub_and_large_ones_fit_on_a_gpu(
         is_large = size >= 3
         assert (preset.lora is not None, preset.dtype == "bfloat16", preset.gradient_checkpointing) == (is_large,) * 3
     assert PRESETS["qwen1.5-0.5b"].lora is None and PRESETS["llama3.1-8b"].lora is not None
+
+
+# Code of a checkpoint
+
+
+def says_yes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Someone who agrees to whatever transformers asks for."""
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n" * 20))
+    monkeypatch.setattr("builtins.input", lambda *_: "y")
+
+
+def with_code(folder: Path, marker: Path, model_type: str) -> Path:
+    """A checkpoint that names classes of its own, in a module that leaves a mark when it is run."""
+    code = f"from pathlib import Path\nPath({str(marker)!r}).touch()\nclass Evil: ...\n"
+    (folder / "evil.py").write_text(code)
+    classes = ("AutoConfig", "AutoModel", "AutoModelForCausalLM", "AutoTokenizer", "AutoFeatureExtractor")
+    for name in ("config.json", "tokenizer_config.json", "preprocessor_config.json"):
+        file = folder / name
+        values = json.loads(file.read_text()) if file.exists() else {}
+        values |= {"auto_map": {c: ["evil.Evil", None] if c == "AutoTokenizer" else "evil.Evil" for c in classes}}
+        file.write_text(json.dumps(values | ({"model_type": model_type} if name == "config.json" else {})))
+    return folder
+
+
+@pytest.mark.parametrize("settings", [{}, {"lora": {"targets": ["q_proj"]}}], ids=["all", "lora"])
+@pytest.mark.parametrize("model_type", ["evil", "hubert"])  # nobody knows it; no decoder is known for it
+def test_a_decoder_that_brings_its_code_is_refused_and_the_code_not_run(
+    model_type: str, settings: dict, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    says_yes(monkeypatch)
+    evil = with_code(copy(folder, tmp_path / "evil"), tmp_path / "ran", model_type)
+    with pytest.raises(UserError, match="as a causal LM"):
+        config(str(evil), **settings).spec().load(ASKED, [], 0)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_an_estimate_runs_no_code_of_a_checkpoint(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    says_yes(monkeypatch)
+    spec = config(str(with_code(copy(folder, tmp_path / "evil"), tmp_path / "ran", "hubert"))).spec()
+    with pytest.raises(ValueError, match="custom code"):
+        memory._model(published.configuration(spec), spec, speech_spec("discrete"))
+    assert not (tmp_path / "ran").exists()
+
+
+def test_an_encoder_of_an_unknown_kind_is_refused_and_its_code_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    says_yes(monkeypatch)
+    good = encoder(str(make_encoder(tmp_path / "good")))
+    evil = with_code(make_encoder(tmp_path / "evil"), tmp_path / "ran", "evil")
+    with pytest.raises(UserError, match="its model_type is 'evil'"):
+        encoder(str(evil))
+    with pytest.raises(StageError, match="is not valid"):
+        configuration(good, evil)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_an_encoder_of_a_known_kind_is_loaded_without_the_code_it_brings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    says_yes(monkeypatch)
+    encoder(str(with_code(make_encoder(tmp_path / "evil"), tmp_path / "ran", "hubert"))).load(nothing)
+    assert not (tmp_path / "ran").exists()

@@ -190,7 +190,7 @@ def _skeleton(checkpoint: checkpoints.Checkpoint) -> PreTrainedModel:
             checkpoint.files[checkpoints.CONFIG].parent, local_files_only=True, trust_remote_code=False
         )
         with torch.device("meta"):
-            return AutoModelForCausalLM.from_config(config)
+            return AutoModelForCausalLM.from_config(config, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise UserError(f"the checkpoint '{checkpoint.name}' can't be read as a causal LM: {error}") from error
 
