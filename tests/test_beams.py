@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import unicodedata
+
 import pytest
 import torch
 from decoder_material import ASKED, WORDS, examples, make_checkpoint, speech_spec
@@ -9,6 +12,7 @@ from decoder_material import ASKED, WORDS, examples, make_checkpoint, speech_spe
 from orchestrator.decoders import HfDecoderConfig, Recipe, SpeechLM, TinySpec, answer, decoding
 from orchestrator.decoders.batches import collate, prepare
 from orchestrator.decoders.beams import mean_log_probabilities, texts
+from orchestrator.errors import StageError
 from orchestrator.stage import canonical
 
 TINY = TinySpec(hidden=32, layers=2, heads=2, kv_heads=1, intermediate=48, text_vocabulary=280)
@@ -50,6 +54,53 @@ def test_no_answer_of_a_search_is_less_probable_than_the_greedy_one(kind: str, b
 
 def test_answers_without_room_are_empty():
     assert answer(make(), examples(3, 5), None, max_new_tokens=0, beams=3) == [""] * 3
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+@pytest.mark.parametrize("family", ["gpt2", "qwen2"])
+def test_an_answer_ends_with_the_positions_of_its_decoder(family: str, beams: int, tmp_path):
+    """Each utterance by itself, so that batches equal answers one by one; what has room is answered as by a larger one."""
+    spec = HfDecoderConfig(checkpoint=str(make_checkpoint(tmp_path, family=family))).spec()
+    model = SpeechLM.create(spec, speech_spec("discrete"), ASKED, [], 0).eval()
+    asked = examples(9, 5, "discrete")
+    unbounded = answer(model, asked, None, LIMIT, beams=beams)
+    ready = prepare(asked, model.speech, model.text, model.longest, answered=False)
+    longest = max(u.length for u in ready)
+    model = shortened(model, longest)
+    one_by_one = [answer(model, [e], None, LIMIT, beams=beams)[0] for e in asked]
+    assert answer(model, asked, None, LIMIT, beams=beams) == one_by_one
+    room = [longest - u.length + 1 for u in ready]
+    assert min(room) == 1 and sum(free >= LIMIT for free in room) > 1
+    for free, bounded, whole, example in zip(room, one_by_one, unbounded, asked, strict=True):
+        assert bounded == (whole if free >= LIMIT else answer(model, [example], None, free, beams=beams)[0])
+    labels = [max(WORDS, key=len), "a label that is longer than the room that is left"]
+    with pytest.raises(StageError, match=rf"after \d utterances, such as 5-.*{longest} positions have no room"):
+        answer(model, asked, labels, beams=beams)
+
+
+def shortened(model: SpeechLM, longest: int) -> SpeechLM:
+    """A decoder with so many positions; GPT-2 has a table of them."""
+    model.lm.config.max_position_embeddings = longest
+    if table := getattr(model.lm.base_model, "wpe", None):
+        table.weight.data, table.num_embeddings = table.weight.data[:longest], longest
+    assert model.longest == longest
+    return model
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_an_answer_is_a_label_as_it_was_written(beams: int, tmp_path):
+    """However the tokenizer normalises: as a checkpoint's does that composes accents."""
+    folder = make_checkpoint(tmp_path)
+    values = json.loads((folder / "tokenizer.json").read_text())
+    (folder / "tokenizer.json").write_text(json.dumps(values | {"normalizer": {"type": "NFC"}}))
+    spec = HfDecoderConfig(checkpoint=str(folder)).spec()
+    model = SpeechLM.create(spec, speech_spec("discrete"), ASKED, [], 0).eval()
+    labels = [unicodedata.normalize("NFD", label) for label in ("grün", "schließt die Tür", "é")]
+    assert set(answer(model, examples(9, 5, "discrete"), labels, beams=beams)) <= set(labels)
+    for label in labels:
+        assert answer(model, examples(2, 5, "discrete"), [label], beams=beams) == [label] * 2
+    with pytest.raises(StageError, match="the same tokens of the labels"):
+        answer(model, examples(2, 5, "discrete"), [labels[0], "grün"], beams=beams)
 
 
 @pytest.mark.parametrize("kind", ["continuous", "none"])

@@ -30,6 +30,7 @@ from orchestrator.decoders import (
 )
 from orchestrator.decoders.batches import collate, micro_batches, order, prepare
 from orchestrator.decoders.cost import training_flops
+from orchestrator.decoders.hf import _render
 from orchestrator.decoders.text import Text, train_text
 from orchestrator.errors import StageError, UserError
 from orchestrator.stage import canonical
@@ -306,7 +307,7 @@ def test_any_causal_lm_reads_and_answers_as_it_would_by_itself(family: str, tmp_
 
 def test_the_prompt_goes_through_the_chat_template(checkpoint: Path):
     spec = HfDecoderConfig(checkpoint=str(checkpoint)).spec()
-    prompt = spec.prompt(*ASKED)
+    prompt = _render(spec._tokenizer(checkpoint), *ASKED)
     assert prompt.prefix == "<|im_start|>user\nWrite.\n"
     assert prompt.suffix == "<|im_end|>\n<|im_start|>assistant\n"
     assert prompt.end == "<|im_end|>"
@@ -317,7 +318,7 @@ def test_the_prompt_goes_through_the_chat_template(checkpoint: Path):
 
 def test_without_a_chat_template_the_prompt_stands_by_itself(tmp_path: Path):
     spec = HfDecoderConfig(checkpoint=str(make_checkpoint(tmp_path, template=False))).spec()
-    assert spec.prompt(*ASKED) == Prompt("Write.\n", "\n", "<|endoftext|>")
+    assert _render(spec._tokenizer(tmp_path), *ASKED) == Prompt("Write.\n", "\n", "<|endoftext|>")
 
 
 def test_swapping_weights_or_the_template_changes_the_identity_and_the_place_does_not(tmp_path: Path):
@@ -370,6 +371,10 @@ def test_configurations_name_what_is_wrong():
         TinyConfig(hidden=100, heads=3)
     with pytest.raises(ValidationError, match="extra_forbidden"):
         TinyConfig(hiden=100)
+    for dtype in ("bfloat16", "float16"):
+        with pytest.raises(ValidationError, match=r"all weights are trained.*recipe's dtype: bfloat16, or use lora"):
+            HfDecoderConfig(checkpoint="a/b", dtype=dtype)
+        assert HfDecoderConfig(checkpoint="a/b", dtype=dtype, lora={}).lora is not None
     with pytest.raises(UserError, match="needs `tokens`"):
         SpeechSpec(kind="discrete")
     with pytest.raises(UserError, match="only frames are concatenated"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import pickle
 import shutil
@@ -11,12 +12,15 @@ from pathlib import Path
 import pytest
 import torch
 from decoder_material import ASKED, examples, make_checkpoint, speech_spec
+from encoder_material import nothing
 from hub_server import Hub, Repository, serving
 from safetensors.torch import load_file
 from tiny_models import make_encoder
 
 from orchestrator import checkpoints
-from orchestrator.decoders import PRESETS, HfDecoderConfig, SpeechLM, answer
+from orchestrator import hub as hub_client
+from orchestrator.decoders import PRESETS, HfDecoderConfig, HfSpec, SpeechLM, answer, memory, published
+from orchestrator.encoders.checkpoint_encoder import configuration
 from orchestrator.encoders.hf import resolve as encoder
 from orchestrator.errors import StageError, UserError
 
@@ -79,7 +83,7 @@ def config(checkpoint: str, **settings) -> HfDecoderConfig:
 def test_a_checkpoint_is_found_without_its_weights_and_loaded_with_them(hub: Hub, folder: Path, cache: Path):
     hub.repositories["org/open"] = Repository(folder)
     spec = config("org/open").spec()
-    assert spec.content == hub.repositories["org/open"].commit
+    assert checkpoints.commit_in(spec.content) == hub.repositories["org/open"].commit
     assert not any(line.startswith("GET") and "safetensors" in line for line in hub.asked)
     lm, text = spec.load(ASKED, [], 0)
     assert any(line.startswith("GET") and "model.safetensors" in line for line in hub.asked)
@@ -143,7 +147,7 @@ def test_a_hub_that_does_not_answer_says_what_to_do(cache: Path, monkeypatch: py
 def test_a_checkpoint_that_is_in_the_cache_needs_no_network(offline: Path, folder: Path):
     commit = cached(offline, "org/mine", folder)
     spec = config("org/mine").spec()
-    assert spec.content == commit
+    assert checkpoints.commit_in(spec.content) == commit
     model = SpeechLM.create(spec, speech_spec("discrete"), ASKED, [], 0)
     assert len(answer(model, examples(2, 1, "discrete"), max_new_tokens=3)) == 2
 
@@ -196,6 +200,93 @@ def test_a_commit_that_does_not_exist_is_named(hub: Hub, folder: Path):
         config("org/open", revision="f" * 40).spec()
 
 
+# A cache that holds a part
+
+
+TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
+
+
+@pytest.mark.parametrize("without", [TOKENIZER, ("chat_template.jinja",)], ids=["tokenizer", "template"])
+def test_what_a_partly_filled_cache_lacks_comes_from_the_hub(without: tuple, hub: Hub, folder: Path, cache: Path):
+    """As AutoModel.from_pretrained leaves it, or a client that knew of no templates in files of their own."""
+    assert all((folder / name).is_file() for name in TOKENIZER)
+    commit = cached(cache, "org/part", folder, without)
+    hub.repositories["org/part"] = Repository(folder, commit=commit)
+    spec = config("org/part").spec()
+    _, text = spec.load(ASKED, [], 0)
+    assert text.prompts == config(str(folder)).spec().load(ASKED, [], 0)[1].prompts
+    assert not any("model.safetensors" in line for line in hub.asked if line.startswith("GET"))
+    asked = len(hub.asked)
+    assert config("org/part").spec() == spec
+    assert len(hub.asked) == asked  # nor is the hub asked twice for what it doesn't have
+
+
+def test_another_prompt_is_another_decoder_at_the_same_commit(offline: Path, folder: Path):
+    cached(offline, "org/whole", folder)
+    commit = cached(offline, "org/part", folder, without=("chat_template.jinja",))
+    whole, part = (config(name).spec() for name in ("org/whole", "org/part"))
+    assert checkpoints.commit_in(whole.content) == checkpoints.commit_in(part.content) == commit
+    assert whole.load(ASKED, [], 0)[1].prompts != part.load(ASKED, [], 0)[1].prompts
+    assert whole.content != part.content
+
+
+def test_a_machine_that_lacks_a_file_of_the_prompt_says_so_and_does_not_go_on(offline: Path, folder: Path):
+    commit = cached(offline, "org/whole", folder)
+    spec = config("org/whole").spec()
+    (offline / "models--org--whole" / "snapshots" / commit / "chat_template.jinja").unlink()
+    with pytest.raises(StageError, match=r"other configuration files of 'org/whole'.*hf download org/whole"):
+        spec.load(ASKED, [], 0)
+
+
+@pytest.mark.parametrize("state", ["gone", "gated", "silent"])
+def test_a_cache_is_enough_where_the_hub_gives_nothing(
+    state: str, hub: Hub, folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+):
+    commit = cached(cache, "org/mine", folder)
+    if state == "gated":
+        hub.repositories["org/mine"] = Repository(folder, refuses=401, commit=commit)
+    elif state == "silent":
+        monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", "http://127.0.0.1:9/{filename}")
+    assert config("org/mine").spec().load(ASKED, [], 0)[1].prompts[0].prefix
+    assert len(hub.asked) <= 2  # once for the spec and once to load, not for each file that isn't there
+
+
+# What can't be read
+
+
+def test_an_id_that_no_checkpoint_can_have_is_told_wherever_it_is_asked_for(tmp_path: Path):
+    gone = str(tmp_path / "gone")
+    for ask in (hub_client.in_cache, hub_client.downloading, hub_client.completing, hub_client.names):
+        with pytest.raises(UserError, match="no hub id can look like that"):
+            ask(gone, "main")
+    for ask in (hub_client.gives, hub_client.commit_of):
+        with pytest.raises(UserError, match="no hub id can look like that"):
+            ask(gone, "main", "config.json")
+    with pytest.raises(UserError, match="is no folder, and no hub id"):
+        published.configuration(HfSpec(checkpoint=gone, content="c"))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "{}", '{"weight_map": []}', '{"weight_map": {}}', '{"weight_map": {"a": 1}}']
+)
+@pytest.mark.parametrize("where", ["folder", "cache"])
+def test_a_torn_index_of_weights_is_told(where: str, text: str, offline: Path, folder: Path, tmp_path: Path):
+    torn = copy(folder, tmp_path / "torn", "model.safetensors")
+    (torn / "model.safetensors.index.json").write_text(text)
+    checkpoint = str(torn)
+    if where == "cache":
+        cached(offline, checkpoint := "org/torn", torn)
+    with pytest.raises(UserError, match=r"index.json can't be read .*Copy the checkpoint again"):
+        config(checkpoint).spec()
+
+
+def test_a_torn_configuration_is_told_by_an_estimate(folder: Path, tmp_path: Path):
+    spec = config(str(copy(folder, tmp_path / "torn"))).spec()
+    (tmp_path / "torn" / "config.json").write_text("{")
+    with pytest.raises(UserError, match=r"config\.json of the checkpoint .* is not JSON"):
+        published.configuration(spec)
+
+
 # Formats
 
 
@@ -221,11 +312,11 @@ def test_weights_that_only_exist_as_bin_are_read_at_their_commit(hub: Hub, folde
     torch.save(load_file(folder / "model.safetensors"), old / "pytorch_model.bin")
     hub.repositories["org/old"] = Repository(old)
     spec = config("org/old").spec()
-    assert spec.content == hub.repositories["org/old"].commit
+    assert checkpoints.commit_in(spec.content) == hub.repositories["org/old"].commit
     lm, _ = spec.load(ASKED, [], 0)
     expected = load_file(folder / "model.safetensors")
     assert all(torch.equal(value, lm.state_dict()[name]) for name, value in expected.items())
-    assert all(spec.content in line for line in hub.asked if "pytorch_model.bin" in line)
+    assert all(hub.repositories["org/old"].commit in line for line in hub.asked if "pytorch_model.bin" in line)
 
 
 class _Code:
@@ -255,3 +346,64 @@ def test_every_preset_names_a_checkpoint_of_the_hub_and_large_ones_fit_on_a_gpu(
         is_large = size >= 3
         assert (preset.lora is not None, preset.dtype == "bfloat16", preset.gradient_checkpointing) == (is_large,) * 3
     assert PRESETS["qwen1.5-0.5b"].lora is None and PRESETS["llama3.1-8b"].lora is not None
+
+
+# Code of a checkpoint
+
+
+def says_yes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Someone who agrees to whatever transformers asks for."""
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n" * 20))
+    monkeypatch.setattr("builtins.input", lambda *_: "y")
+
+
+def with_code(folder: Path, marker: Path, model_type: str) -> Path:
+    """A checkpoint that names classes of its own, in a module that leaves a mark when it is run."""
+    code = f"from pathlib import Path\nPath({str(marker)!r}).touch()\nclass Evil: ...\n"
+    (folder / "evil.py").write_text(code)
+    classes = ("AutoConfig", "AutoModel", "AutoModelForCausalLM", "AutoTokenizer", "AutoFeatureExtractor")
+    for name in ("config.json", "tokenizer_config.json", "preprocessor_config.json"):
+        file = folder / name
+        values = json.loads(file.read_text()) if file.exists() else {}
+        values |= {"auto_map": {c: ["evil.Evil", None] if c == "AutoTokenizer" else "evil.Evil" for c in classes}}
+        file.write_text(json.dumps(values | ({"model_type": model_type} if name == "config.json" else {})))
+    return folder
+
+
+@pytest.mark.parametrize("settings", [{}, {"lora": {"targets": ["q_proj"]}}], ids=["all", "lora"])
+@pytest.mark.parametrize("model_type", ["evil", "hubert"])  # nobody knows it; no decoder is known for it
+def test_a_decoder_that_brings_its_code_is_refused_and_the_code_not_run(
+    model_type: str, settings: dict, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    says_yes(monkeypatch)
+    evil = with_code(copy(folder, tmp_path / "evil"), tmp_path / "ran", model_type)
+    with pytest.raises(UserError, match="as a causal LM"):
+        config(str(evil), **settings).spec().load(ASKED, [], 0)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_an_estimate_runs_no_code_of_a_checkpoint(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    says_yes(monkeypatch)
+    spec = config(str(with_code(copy(folder, tmp_path / "evil"), tmp_path / "ran", "hubert"))).spec()
+    with pytest.raises(ValueError, match="custom code"):
+        memory._model(published.configuration(spec), spec, speech_spec("discrete"))
+    assert not (tmp_path / "ran").exists()
+
+
+def test_an_encoder_of_an_unknown_kind_is_refused_and_its_code_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    says_yes(monkeypatch)
+    good = encoder(str(make_encoder(tmp_path / "good")))
+    evil = with_code(make_encoder(tmp_path / "evil"), tmp_path / "ran", "evil")
+    with pytest.raises(UserError, match="its model_type is 'evil'"):
+        encoder(str(evil))
+    with pytest.raises(StageError, match="is not valid"):
+        configuration(good, evil)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_an_encoder_of_a_known_kind_is_loaded_without_the_code_it_brings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    says_yes(monkeypatch)
+    encoder(str(with_code(make_encoder(tmp_path / "evil"), tmp_path / "ran", "hubert"))).load(nothing)
+    assert not (tmp_path / "ran").exists()

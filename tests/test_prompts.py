@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from orchestrator.decoders import HfDecoderConfig, Recipe, SpeechLM, TinySpec, check_template, load, save, train
 from orchestrator.decoders.batches import collate, prepare
+from orchestrator.decoders.hf import _render
 from orchestrator.errors import StageError, UserError
 
 PARAPHRASES = ("Write.\n{speech}", "{speech}\nWhat is said here?", "Listen: {speech} Now write it down.")
@@ -61,10 +62,10 @@ def test_no_model_is_made_with_a_wrong_template(folder: Path):
 
 def test_a_template_is_rendered_around_the_speech_within_the_chat(folder: Path, tmp_path: Path):
     spec = HfDecoderConfig(checkpoint=str(folder)).spec()
-    prompt = spec.prompt(PARAPHRASES[2])
+    prompt = _render(spec._tokenizer(folder), PARAPHRASES[2])
     assert prompt.prefix == "<|im_start|>user\nListen: "
     assert prompt.suffix == " Now write it down.<|im_end|>\n<|im_start|>assistant\n"
-    plain = HfDecoderConfig(checkpoint=str(make_checkpoint(tmp_path, template=False))).spec().prompt(PARAPHRASES[2])
+    plain = _render(spec._tokenizer(make_checkpoint(tmp_path, template=False)), PARAPHRASES[2])
     assert (plain.prefix, plain.suffix) == ("Listen: ", " Now write it down.\n")
 
 

@@ -11,6 +11,7 @@ from orchestrator.decoders import beams as search
 from orchestrator.decoders.batches import Utterance, collate, micro_batches, prepare
 from orchestrator.decoders.model import SpeechLM
 from orchestrator.decoders.spec import Example
+from orchestrator.errors import StageError
 
 
 class Labels:
@@ -53,30 +54,65 @@ def answer(
 
     Args:
         labels: of a classification: an answer is always one of them. None: any text.
-        max_new_tokens: of an answer, its end included.
+        max_new_tokens: of an answer, its end included; fewer where the decoder has no more positions.
         batch_tokens: most positions of a batch, padding and answers included: memory and speed only.
         beams: 1 takes the most probable token each time. More: the best text of a beam search (see `beams.texts`); of a
             classification always the most probable label, since a few labels can all be tried.
+
+    Raises:
+        StageError: speech that the decoder can't read, labels that have no room after it, or that it can't tell apart.
     """
     model.eval()
     utterances = prepare(examples, model.speech, model.text, model.longest, answered=False)
-    tree, sequences = None, []
+    tree, by_tokens = None, {}
     if labels is not None:
-        sequences = [[*ids, model.text.end] for ids in model.text.encode(labels)]
-        tree = Labels(sequences, model.vocabulary, model.device)
-        max_new_tokens = max(map(len, sequences))
+        by_tokens = _by_tokens(model, labels)
+        tree = Labels(list(by_tokens), model.vocabulary, model.device)
+        max_new_tokens = max(map(len, by_tokens))
+    # The last token is predicted, never read.
+    room = [model.longest - u.length + 1 for u in utterances]
+    if labels is not None and (
+        short := [e.id for e, free in zip(examples, room, strict=True) if free < max_new_tokens]
+    ):
+        raise StageError(
+            f"the longest label takes {max_new_tokens} tokens, and after {len(short)} utterances, such as {short[0]}, the "
+            f"decoder's {model.longest} positions have no room for it. Choose a decoder with more positions, or features "
+            "that take fewer of them."
+        )
     answers = [""] * len(examples)
-    for group in micro_batches([u.length + max_new_tokens for u in utterances], max(1, batch_tokens // beams)):
+    for group, steps in _groups(utterances, [min(max_new_tokens, free) for free in room], batch_tokens // beams):
         asked = [utterances[i] for i in group]
         if beams > 1 and labels is not None:
+            sequences = list(by_tokens)
             tokens = [sequences[i] for i in search.labels(model, asked, sequences, batch_tokens)]
         else:
-            tokens = _greedy(model, asked, tree, max_new_tokens)
-            if beams > 1 and max_new_tokens:
-                tokens = search.texts(model, asked, tokens, beams, max_new_tokens)
+            tokens = _greedy(model, asked, tree, steps)
+            if beams > 1 and steps:
+                tokens = search.texts(model, asked, tokens, beams, steps)
         for index, found in zip(group, tokens, strict=True):
-            answers[index] = model.text.decode(found)
+            answers[index] = model.text.decode(found) if labels is None else by_tokens[tuple(found)]
     return answers
+
+
+def _by_tokens(model: SpeechLM, labels: Sequence[str]) -> dict[tuple[int, ...], str]:
+    """Each label by its tokens, the end last: a tokenizer that normalises would not give it back as it was written."""
+    found: dict[tuple[int, ...], str] = {}
+    for label, ids in zip(labels, model.text.encode(labels), strict=True):
+        other = found.setdefault((*ids, model.text.end), label)
+        if other != label:
+            raise StageError(
+                f"the decoder's tokenizer makes the same tokens of the labels {other!r} and {label!r}, so that no answer "
+                "can tell them apart. Expected labels that differ in more than their spelling: rename one."
+            )
+    return found
+
+
+def _groups(utterances: list[Utterance], steps: list[int], batch_tokens: int) -> Iterator[tuple[list[int], int]]:
+    """Batches, as places in the list, with the number of steps that all of a batch have."""
+    for count in sorted(set(steps)):
+        places = [i for i, own in enumerate(steps) if own == count]
+        for group in micro_batches([utterances[i].length + count for i in places], max(1, batch_tokens)):
+            yield [places[i] for i in group], count
 
 
 def _greedy(model: SpeechLM, utterances: list[Utterance], tree: Labels | None, steps: int) -> list[list[int]]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from orchestrator import checkpoints
 from orchestrator.decoders.lora import ALL, LoraSettings, add_lora, check_targets
@@ -48,8 +48,8 @@ class HfSpec(DecoderSpec):
     Attributes:
         checkpoint: a hub id or a folder: where it is, no part of what it is.
         content: its hub commit, or the hash of configuration, tokenizer and weights.
-        dtype: of the decoder's own weights. A learning rate of 1e-5 is lost in bfloat16 weights: where all of them are
-            trained, see the recipe's dtype for speed; what LoRA trains is float32 beside them.
+        dtype: of the decoder's own weights: float32 where all of them are trained, since a learning rate of 1e-5 is lost
+            in bfloat16 ones (see the recipe's dtype for speed); what LoRA trains is float32 beside them.
         lora: what is trained of the decoder; None: all of its weights.
     """
 
@@ -77,10 +77,6 @@ class HfSpec(DecoderSpec):
 
     def prompted(self, text: Text, templates: tuple[str, ...]) -> Text:
         return self._text(self._folder(), templates)
-
-    def prompt(self, template: str) -> Prompt:
-        """The prompt of a template as this decoder reads it."""
-        return _render(self._tokenizer(self._folder()), template)
 
     def _folder(self) -> Path:
         return checkpoints.with_weights(self.checkpoint, self.content, TOKENIZER_FILES)
@@ -152,6 +148,15 @@ class HfDecoderConfig(DecoderConfig):
     gradient_checkpointing: bool = False
     gpus: Annotated[int, Field(ge=1)] = 1
 
+    @model_validator(mode="after")
+    def _learns(self) -> HfDecoderConfig:
+        if self.lora is None and self.dtype != "float32":
+            raise ValueError(
+                f"dtype: {self.dtype} without lora: all weights are trained, and small steps are lost in half precision: "
+                "leave dtype float32 and set the recipe's dtype: bfloat16, or use lora"
+            )
+        return self
+
     def spec(self) -> HfSpec:
         """Weights in a folder are hashed; those on the hub are not downloaded yet, but known to be there."""
         if "/" not in self.checkpoint and not Path(self.checkpoint).expanduser().is_dir():
@@ -191,7 +196,7 @@ def _skeleton(checkpoint: checkpoints.Checkpoint) -> PreTrainedModel:
             checkpoint.files[checkpoints.CONFIG].parent, local_files_only=True, trust_remote_code=False
         )
         with on_meta(config):
-            return AutoModelForCausalLM.from_config(config)
+            return AutoModelForCausalLM.from_config(config, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise UserError(f"the checkpoint '{checkpoint.name}' can't be read as a causal LM: {error}") from error
 

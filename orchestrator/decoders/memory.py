@@ -88,7 +88,7 @@ def _model(config: PretrainedConfig, decoder: DecoderSpec, speech: SpeechSpec, l
     if isinstance(decoder, HfSpec):
         dtype, lora = getattr(torch, decoder.dtype), decoder.lora
     with on_meta(config):
-        lm = AutoModelForCausalLM.from_config(config, dtype=dtype)
+        lm = AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=False)
         if lora is not None:
             add_lora(lm, lora, seed=0, name=decoder.name)
         return SpeechLM(lm, None, speech, decoder)

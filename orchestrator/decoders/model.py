@@ -270,9 +270,8 @@ def load(
 def _empty(config: Path, dtype: str) -> PreTrainedModel:
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    return AutoModelForCausalLM.from_config(
-        AutoConfig.from_pretrained(config.parent, trust_remote_code=False), dtype=getattr(torch, dtype)
-    )
+    found = AutoConfig.from_pretrained(config.parent, trust_remote_code=False)
+    return AutoModelForCausalLM.from_config(found, dtype=getattr(torch, dtype), trust_remote_code=False)
 
 
 @torch.no_grad()
