@@ -1,6 +1,7 @@
 """Checkpoints: where the files of a pretrained model are, and what its content is. Hub ids and local folders alike.
 
-The content of a hub checkpoint is its commit; that of a folder is the hash of its configuration and weights.
+The content of a hub checkpoint is its commit and the hash of the configuration found there; that of a folder is the hash of
+its configuration and weights.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class Checkpoint:
 
     Attributes:
         name: what the user wrote: a hub id or a folder.
-        content: hub commit, or hash of the files.
+        content: hub commit with the hash of the configuration files (see `commit_in`), or hash of all files.
         files: the configuration files that it has, by name.
     """
 
@@ -86,13 +87,18 @@ def locate(checkpoint: str, revision: str | None = None, others: Sequence[str] =
     commit = hub.commit_of(checkpoint, revision, CONFIG)
     cache = hub.in_cache(checkpoint, commit)
     if _weights(cache):
-        files = _found(cache, names)
+        files = _found(hub.completing(checkpoint, commit), names)
     else:
         _check_weights_on_hub(checkpoint, commit, cache)
         files = _found(hub.downloading(checkpoint, commit), names)
     if CONFIG not in files:
         raise UserError(f"the hub checkpoint '{checkpoint}' has no {CONFIG} at {commit[:12]}: it is no model to load")
-    return Checkpoint(checkpoint, commit, files)
+    return Checkpoint(checkpoint, _hub_content(commit, files), files)
+
+
+def commit_in(content: str) -> str:
+    """The hub commit in the content of a checkpoint."""
+    return content.partition("+")[0]
 
 
 def with_weights(checkpoint: str, content: str, others: Sequence[str] = ()) -> Path:
@@ -103,7 +109,7 @@ def with_weights(checkpoint: str, content: str, others: Sequence[str] = ()) -> P
         content: what `locate` found.
 
     Raises:
-        StageError: the weights are not there, are not open to this machine, or are no longer those that `locate` saw.
+        StageError: the weights are not there, are not open to this machine, or files are no longer those that `locate` saw.
     """
     folder = Path(checkpoint).expanduser()
     if folder.is_dir():
@@ -113,14 +119,20 @@ def with_weights(checkpoint: str, content: str, others: Sequence[str] = ()) -> P
                 f"(content {now[:12]}, not {content[:12]}). Run again: what depends on them is computed anew."
             )
         return folder
+    commit = commit_in(content)
     try:
-        for get in (hub.in_cache(checkpoint, content), hub.downloading(checkpoint, content)):
-            if weights := _weights(get):
-                _found(get, (CONFIG, *others))
-                return weights[0].parent
+        weights = _weights(hub.in_cache(checkpoint, commit)) or _weights(hub.downloading(checkpoint, commit))
+        files = _found(hub.completing(checkpoint, commit), (CONFIG, *others))
     except UserError as error:
-        raise StageError(f"the weights of '{checkpoint}' at {content[:12]} are not there: {error}") from error
-    raise StageError(f"the weights of '{checkpoint}' at {content[:12]} are not there. {hub.advice(checkpoint)}")
+        raise StageError(f"the weights of '{checkpoint}' at {commit[:12]} are not there: {error}") from error
+    if not weights:
+        raise StageError(f"the weights of '{checkpoint}' at {commit[:12]} are not there. {hub.advice(checkpoint)}")
+    if _hub_content(commit, files) != content:
+        raise StageError(
+            f"this machine finds other configuration files of '{checkpoint}' at {commit[:12]} ({', '.join(files)}) than "
+            f"those that this run began with. {hub.advice(checkpoint)}"
+        )
+    return weights[0].parent
 
 
 def _check_weights_on_hub(checkpoint: str, commit: str, cache: Get) -> None:
@@ -159,7 +171,15 @@ def _content(checkpoint: str, folder: Path, names: Sequence[str]) -> str:
         raise UserError(
             f"the checkpoint folder {checkpoint} has no complete weights. {_expected(p.name for p in folder.iterdir())}"
         )
-    files = [*_found(get, names).values(), *weights]
+    return _hash([*_found(get, names).values(), *weights])
+
+
+def _hub_content(commit: str, files: dict[str, Path]) -> str:
+    # A commit is whole, a cache need not be: without its chat template, the same commit asks with another prompt.
+    return f"{commit}+{_hash(files.values())[:16]}"
+
+
+def _hash(files: Iterable[Path]) -> str:
     sums = {path.name: checksum(path) for path in files}
     return hashlib.sha256(json.dumps(sums, sort_keys=True).encode()).hexdigest()[:32]
 
@@ -172,13 +192,26 @@ def _weights(get: Get) -> list[Path]:
             continue
         if not name.endswith(".index.json"):
             return [found]
-        shards = sorted(set(json.loads(found.read_text("utf-8"))["weight_map"].values()))
+        shards = _shards(found)
         if odd := [shard for shard in shards if Path(shard).name != shard]:
             raise UserError(f"{found} names the file '{odd[0]}', which is not beside it. Copy the checkpoint again.")
         parts = [get(shard) for shard in shards]
         if all(parts):
             return [found, *(part for part in parts if part)]
     return []
+
+
+def _shards(index: Path) -> list[str]:
+    """The files that an index of weights names."""
+    try:
+        names = set(json.loads(index.read_text("utf-8"))["weight_map"].values())
+        if not names or not all(isinstance(name, str) for name in names):
+            raise ValueError("it names no files")
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise UserError(
+            f"{index} can't be read as an index of weights ({error!r}). Copy the checkpoint again."
+        ) from error
+    return sorted(names)
 
 
 def _found(get: Get, names: Sequence[str]) -> dict[str, Path]:

@@ -22,8 +22,10 @@ class NotAtHand(UserError):
 
 
 def in_cache(checkpoint: str, revision: str) -> Get:
-    """The files of a revision that this machine has."""
+    """The files of a revision that this machine has. Raises UserError for what can be no hub id."""
     from huggingface_hub import try_to_load_from_cache
+
+    check_id(checkpoint)
 
     def get(name: str) -> Path | None:
         found = try_to_load_from_cache(checkpoint, name, revision=revision)
@@ -37,6 +39,8 @@ def downloading(checkpoint: str, revision: str) -> Get:
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import RemoteEntryNotFoundError
 
+    check_id(checkpoint)
+
     def get(name: str) -> Path | None:
         with _telling(checkpoint, f"'{name}'", revision):
             try:
@@ -45,6 +49,44 @@ def downloading(checkpoint: str, revision: str) -> Get:
                 return None
 
     return get
+
+
+def completing(checkpoint: str, revision: str) -> Get:
+    """The files of a revision, from the cache; those that it doesn't know of from the hub, where that gives them.
+
+    A cache may hold a part of a checkpoint only: what other programs needed of it.
+    """
+    from huggingface_hub import _CACHED_NO_EXIST, try_to_load_from_cache
+
+    cache, fetch = in_cache(checkpoint, revision), downloading(checkpoint, revision)
+    answers: bool | None = None
+
+    def get(name: str) -> Path | None:
+        nonlocal answers
+        found = cache(name)
+        if found or answers is False or try_to_load_from_cache(checkpoint, name, revision=revision) is _CACHED_NO_EXIST:
+            return found
+        try:
+            if answers is None:
+                gives(checkpoint, revision, name)  # fails at once, where fetching tries again and again
+                answers = True
+            return fetch(name)
+        except UserError:
+            answers = False
+            return None
+
+    return get
+
+
+def check_id(checkpoint: str) -> None:
+    """Raises UserError for what can be no hub id."""
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    try:
+        validate_repo_id(checkpoint)
+    except HFValidationError as error:
+        raise UserError(f"'{checkpoint}' is no folder, and no hub id can look like that ({error})") from error
 
 
 def commit_of(checkpoint: str, revision: str | None, file: str) -> str:
@@ -56,13 +98,7 @@ def commit_of(checkpoint: str, revision: str | None, file: str) -> str:
     Raises:
         UserError: the commit is not in the cache, and the hub doesn't know it or can't be reached.
     """
-    from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id
-
-    try:
-        validate_repo_id(checkpoint)
-    except HFValidationError as error:
-        raise UserError(f"'{checkpoint}' is no folder, and no hub id can look like that ({error})") from error
+    check_id(checkpoint)
     if revision and COMMIT.fullmatch(revision):
         return revision
     revision = revision or "main"
@@ -78,6 +114,7 @@ def names(checkpoint: str, commit: str) -> list[str]:
     """The files that a commit has on the hub. Raises UserError where it can't be asked."""
     from huggingface_hub import HfApi
 
+    check_id(checkpoint)
     with _telling(checkpoint, "the weights", commit):
         info = HfApi().model_info(checkpoint, revision=commit, timeout=TIMEOUT_SECONDS)
     return [file.rfilename for file in info.siblings or []]
@@ -92,6 +129,7 @@ def gives(checkpoint: str, revision: str, name: str) -> bool:
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
     from huggingface_hub.errors import RemoteEntryNotFoundError
 
+    check_id(checkpoint)
     with _telling(checkpoint, f"'{name}'", revision):
         try:
             get_hf_file_metadata(hf_hub_url(checkpoint, name, revision=revision), timeout=TIMEOUT_SECONDS)

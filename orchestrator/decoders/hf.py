@@ -47,7 +47,7 @@ class HfSpec(DecoderSpec):
 
     Attributes:
         checkpoint: a hub id or a folder: where it is, no part of what it is.
-        content: its hub commit, or the hash of configuration, tokenizer and weights.
+        content: its hub commit and the hash of configuration and tokenizer, or the hash of those and its weights.
         dtype: of the decoder's own weights: float32 where all of them are trained, since a learning rate of 1e-5 is lost
             in bfloat16 ones (see the recipe's dtype for speed); what LoRA trains is float32 beside them.
         lora: what is trained of the decoder; None: all of its weights.

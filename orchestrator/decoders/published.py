@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,8 +50,12 @@ def values_of(decoder: DecoderSpec) -> dict[str, Any] | None:
         return asdict(decoder)
     found: Path | None = Path(decoder.checkpoint).expanduser() / checkpoints.CONFIG
     if not found.is_file():
-        found = hub.in_cache(decoder.checkpoint, decoder.content)(checkpoints.CONFIG)
-    return PUBLISHED.get(decoder.checkpoint) if found is None else json.loads(found.read_text("utf-8"))
+        commit = checkpoints.commit_in(decoder.content)
+        found = hub.in_cache(decoder.checkpoint, commit)(checkpoints.CONFIG)
+    if found is None:
+        return PUBLISHED.get(decoder.checkpoint)
+    at_hand = checkpoints.Checkpoint(decoder.checkpoint, decoder.content, {checkpoints.CONFIG: found})
+    return at_hand.json(checkpoints.CONFIG)
 
 
 def configuration(decoder: DecoderSpec) -> PretrainedConfig | None:
