@@ -261,7 +261,7 @@ class _Resolver:
         column = task.column_for(cell.variant)
         key = (cell.corpus, column, cell.fold)
         if key not in self._annotations:
-            table = self._corpora[cell.corpus].splits(cell.fold)
+            table = notes.scorable(cell.corpus, column, self._corpora[cell.corpus].splits(cell.fold), task.says)
             if column not in table or table[column].isna().all():
                 filled = [c for c in table.columns if table[c].notna().any()]
                 raise UserError(
@@ -276,10 +276,8 @@ class _Resolver:
             # What a training sees has an identity of its own: a mended test transcript scores again, and trains nothing.
             seen = table[table["split"].isin(("train", "dev"))].assign(speaker=None)
             taught, taught_rows = notes.annotations(cell.corpus, column, seen)
-            said = table[table[column].notna()]
-            covered, covered_rows = notes.annotations(
-                cell.corpus, "covered", said.assign(speaker=None, covered=said["split"])
-            )
+            said = table[table[column].notna()].assign(speaker=None, covered=lambda rows: rows["split"])
+            covered, covered_rows = notes.annotations(cell.corpus, "covered", said)
             self._leaves[covered] = lambda folder: notes.write_annotations(folder, covered_rows)
             self._leaves[stage] = lambda folder: notes.write_annotations(folder, rows)
             self._leaves[taught] = lambda folder: notes.write_annotations(folder, taught_rows)

@@ -57,6 +57,11 @@ class Task:
         """A text as it is scored."""
         return NORMALISERS[self.normaliser](text)
 
+    def says(self, text: str) -> bool:
+        """Whether something is left of a text as it is scored: a reference must say something."""
+        # No normaliser takes letters or digits away, and to find one is many times as fast.
+        return any(map(str.isalnum, text)) or bool(self.normalise(text).strip())
+
     def score(self, references: Sequence[str], answers: Sequence[str], variant: str | None = None) -> dict[str, float]:
         """Every metric of the task over one test set.
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -22,6 +23,8 @@ from orchestrator.store import Artifact
 
 BATCH = 1 << 16
 """Rows of a column that are hashed at once; part of what the hash is."""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +67,22 @@ def annotations(corpus: str, column: str, table: pd.DataFrame) -> tuple[Annotati
     rows = rows.reset_index(drop=True).astype(object)
     rows = rows.where(rows.notna(), None)
     return Annotations(column=column, content=digest_columns(rows), corpus=corpus), rows
+
+
+def scorable(corpus: str, column: str, table: pd.DataFrame, says: Callable[[str], bool]) -> pd.DataFrame:
+    """The table without what can't be scored: targets that say nothing, such as `...`, are None, and counted in the log.
+
+    Args:
+        column: which may lack.
+        says: whether a target says something as it is scored.
+    """
+    if column not in table:
+        return table
+    silent = [target is not None and target == target and not says(target) for target in table[column]]  # no NaN
+    if not any(silent):
+        return table
+    log.warning("%s: %d of '%s' say nothing (blank, or punctuation alone): left out", corpus, sum(silent), column)
+    return table.assign(**{column: table[column].mask(silent, None)})
 
 
 def selection(corpus: str, ids: Iterable[str]) -> tuple[Selection, list[str]]:

@@ -21,7 +21,6 @@ from orchestrator.errors import suggest
 from tasks.corpora import splits, tables
 from tasks.corpora.corpus import ANNOTATIONS, COLUMNS, LABELS, Corpus, frame
 from tasks.corpora.problems import Problems
-from tasks.metrics import basic
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -157,8 +156,6 @@ class ManifestCorpus(Corpus):
                 problems.add("text should be Unicode, saved as UTF-8, without NUL", f"{row.place}, '{theirs}': {shown}")
                 return None
             ours[column] = cell or None
-        if ours.get("text") and not basic(ours["text"]):
-            ours["text"] = None  # Nothing but punctuation: nothing that could be recognised.
         for column in ("start", "seconds"):
             if column in names:
                 ours[column] = _number(ours[column], column, row.place, problems)
