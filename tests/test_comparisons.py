@@ -210,6 +210,23 @@ def test_seeds_of_a_place_are_judged_together(space):
     assert found[base[0]["cell"]]["seeds"]["comparison"] is None
 
 
+def test_seeds_whose_baseline_is_not_there_are_no_part_of_the_comparison(space):
+    base = [space.add(predictions(0.10 + 0.02 * s), **CONTINUOUS, seed=s) for s in range(2)]
+    arm = [space.add(predictions(0.40 + 0.15 * s), **DISCRETE, seed=s) for s in range(3)]
+    seeds = space.judged()[arm[2]["cell"]]["seeds"]
+    assert seeds["cells"] == [cell["cell"] for cell in arm]
+    assert seeds["mean"]["wer"] == pytest.approx(np.mean([cell["metrics"]["wer"] for cell in arm]))
+    paired = [one["metrics"]["wer"] - two["metrics"]["wer"] for one, two in zip(arm, base, strict=False)]
+    assert seeds["comparison"]["against"] == [cell["cell"] for cell in base]
+    assert seeds["comparison"]["difference"]["wer"] == pytest.approx(np.mean(paired))
+    # Against a single seed all count, since one pair would know nothing of how much seeds differ.
+    space.records.remove(base[1])
+    found = space.judged()[arm[0]["cell"]]
+    seeds, alone = found["seeds"]["comparison"], found["comparison"]
+    assert seeds["difference"]["wer"] == pytest.approx(found["seeds"]["mean"]["wer"] - base[0]["metrics"]["wer"])
+    assert seeds["p"]["wer"] > alone["p"]["wer"]
+
+
 def test_learning_rates_that_dev_did_not_choose_are_not_compared(space):
     def member(rate: str, chosen: bool, wrong: float, **arm) -> dict:
         tuning = {"family": "tuned", "learning_rate": float(rate), "chosen": chosen, "tried": 2, "of": 2}
@@ -242,6 +259,7 @@ def test_the_user_picks_another_baseline(space):
         (["codebok=100"], "did you mean 'codebook'"),
         (["task=asr"], "on the same task"),
         (["layer=1", "layer=2"], "two values"),
+        (["seed=0"], "the same seed of the baseline"),
     ):
         with pytest.raises(UserError, match=told):
             parse(given)

@@ -140,6 +140,71 @@ def test_a_repository_without_a_configuration_is_read_by_its_names_and_parts_are
     assert Counter(table["split"]) == {"train": 7, "dev": 7, "test": 7}
 
 
+def said_of(folder: Path, card: str, **asked: object) -> str:
+    """What is told of a data set with this head of its README.md."""
+    (folder / "README.md").write_text(f"---\n{card}\n---\n")
+    return said(reader(folder, columns={}, **asked))
+
+
+BYTES = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+
+
+def test_no_file_is_in_two_splits_and_none_is_read_twice(tmp_path):
+    folder = written(tmp_path / "set", [{"bytes": b"RIFF", "path": "a.wav"}], BYTES)
+    both = "{split: train, path: '*.parquet'}, {split: test, path: test.parquet}, {split: dev, path: dev.parquet}"
+    words = said_of(folder, f"configs: [{{data_files: [{both}]}}]")
+    assert "2 are in several" in words and "test.parquet (train, test)" in words and "dev.parquet (train, dev)" in words
+    twice = both.replace("'*.parquet'", "[train.parquet, 'tr*.parquet']")
+    (folder / "README.md").write_text(f"---\nconfigs: [{{data_files: [{twice}]}}]\n---\n")
+    assert sorted(reader(folder, columns={}).table()["split"]) == ["dev", "test", "train"]
+    more = f"{twice}, {{split: few, path: train.parquet}}"
+    assert "train.parquet (train, few)" in said_of(folder, f"configs: [{{data_files: [{more}]}}]")
+    assert len(reader(folder, columns={}, splits={"train": "train", "dev": "dev", "test": "test"}).table()) == 3
+
+
+@pytest.mark.parametrize("other", ["train/0000", "data/train-00000-of-00001", "train-00000-of-00001", "data/train"])
+def test_a_split_that_is_there_in_two_ways_of_naming_is_asked_about(tmp_path, other):
+    folder = written(tmp_path / "set", [{"bytes": b"RIFF", "path": "a.wav"}], BYTES)
+    path = folder / f"{other}.parquet"
+    path.parent.mkdir(exist_ok=True)
+    shutil.copy(folder / "train.parquet", path)
+    words = said(reader(folder, columns={}))
+    assert "'train' is there in 2 ways" in words and f"{other}.parquet" in words and "remove all but one" in words
+    assert "the split 'train' is empty" in said(reader(folder, columns={}, splits={"dev": "dev", "test": "test"}))
+    path.unlink()
+    assert len(reader(folder, columns={}).table()) == 3
+
+
+@pytest.mark.parametrize(
+    ("card", "words"),
+    [
+        ("configs: [default]", "configs should list mappings"),
+        ("configs: {config_name: default}", "configs should list mappings"),
+        ("configs: 3", "configs should list mappings"),
+        ("configs: [{data_files: ''}]", "'' is no pattern"),
+        ("configs: [{data_files: [{split: train, path: ''}]}]", "'' is no pattern"),
+        ("configs: [{data_files: .}]", "'.' is no pattern"),
+        ("configs: [{data_files: [{path: [a.parquet, null]}]}]", "None is no pattern"),
+        ("configs: [{data_files: 'a**b'}]", "'a**b' is no pattern"),
+        ("configs: [{data_files: ../*}]", "should lie in it"),
+    ],
+)
+def test_a_card_that_is_not_as_the_hub_has_it_is_told(tmp_path, card, words):
+    assert words in said_of(written(tmp_path / "set", [{"bytes": b"RIFF", "path": "a.wav"}], BYTES), card)
+
+
+def test_a_copy_of_a_data_set_with_paths_has_its_own_recordings(tmp_path):
+    first = written(tmp_path / "first", ["in.wav"], pa.string())
+    for split in ("train", "dev", "test"):
+        (first / f"{split}.wav").touch()
+        pq.write_table(pa.table({"audio": [f"{split}.wav"], "keyword": ["a"]}), first / f"{split}.parquet")
+    shutil.copytree(first, tmp_path / "second")  # with the times of the files
+    for name in ("first", "second", "first"):
+        asked = {"columns": {"audio": "audio"}, "unpacked": tmp_path / "unpacked", "allow_outside": True}
+        table = reader(tmp_path / name, **asked).table()
+        assert {Path(path).parent for path in table["audio"]} == {tmp_path / name}
+
+
 @real
 def test_the_cache_of_the_hub_is_read_and_nothing_is_downloaded(tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))

@@ -190,10 +190,12 @@ def test_paths_in_transcripts_cannot_leave_the_corpus(copied, tmp_path):
 
     folder = copied("fluent_speech_commands")
     with (folder / "data/train_data.csv").open("a") as file:
-        file.write("98,wavs/../../secret.wav,x,Hello,a,b,c\n99,/etc/secret.wav,x,Hello,a,b,c\n100,,x,,a,b,c\n")
+        file.write(
+            "98,wavs/../../secret.wav,x,Hello,a,b,c\n99,/etc/secret.wav,x,Hello,a,b,c\n100,,x,,a,b,c\n101,.,x,Hello,a,b,c\n"
+        )
     words = said(reader("fluent_speech_commands", folder))
     assert "train_data.csv, line 22: wavs/../../secret.wav" in words and "line 23: /etc/secret.wav" in words
-    assert "line 24: path, transcription" in words
+    assert "line 24: path, transcription" in words and "line 25: ." in words
 
 
 @real

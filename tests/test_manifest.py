@@ -111,7 +111,7 @@ def test_phonemes_may_be_lists_and_quotes_in_tsv_are_characters(tmp_path):
 
 def test_blank_cells_are_none_and_counted_and_a_blank_column_is_an_error(tmp_path, caplog):
     content = rows()
-    content[0]["keyword"], content[1]["keyword"], content[2]["text"] = " ", "", "?!"
+    content[0]["keyword"], content[1]["keyword"], content[2]["text"] = " ", "", " "
     path = write(tmp_path, [r | {"emotion": ""} for r in content])
     with caplog.at_level(logging.WARNING):
         table = ManifestCorpus(path=path, columns={"keyword": "keyword", "text": "text"}).table()

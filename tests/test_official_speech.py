@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import shutil
 from pathlib import Path
 
@@ -193,6 +194,20 @@ def test_a_gigaspeech_copy_says_what_it_lacks_and_what_is_too_much(gigaspeech_co
         (lambda text: text.replace('"audios"', '"recordings"', 4), "should have a list `audios`"),
         (lambda text: text.replace('"segments"', '"parts"'), "is it another version?"),
         (lambda text: text.replace("audio/podcast", "../podcast"), "audio should lie below the corpus"),
+        (lambda text: text.replace('"text_tn"', '"text"'), "\n  14: segments of POD0000000000: text_tn in {'sid'"),
+        (
+            lambda text: re.sub(r'("begin_time": )([\d.]+)', r'\1"\2"', text, count=2),
+            "\n  2: segments of POD0000000000: b",
+        ),
+        (lambda text: re.sub(r'"subsets": (\[[^]]*\])', '"subsets": null', text, count=2), ": subsets in "),
+        (
+            lambda text: re.sub(r'("segments"): ', r'\1: null, "other": ', text),
+            "\n  3: recordings: segments in {'title'",
+        ),
+        (
+            lambda text: re.sub(r'("audios": \[)', r'\1 3, ["a"], null,', text),
+            "\n  3: recordings: aid, path, segments in 3",
+        ),
     ],
 )
 def test_a_damaged_or_strange_gigaspeech_json_is_named(gigaspeech_copy, change, words):
@@ -240,6 +255,20 @@ def test_one_language_needs_no_table_of_the_other(tmp_path):
     table = covost(tmp_path, languages=["de"]).table()
     assert len(table) == 6 and table["translation_zh"].isna().all() and table["translation_de"].notna().all()
     assert "covost_v2.en_zh-CN.tsv" in said(covost(tmp_path))
+
+
+def test_clips_that_are_there_twice_and_languages_that_split_otherwise_are_named(tmp_path):
+    rows = covost2(tmp_path)
+    chinese, validated = tmp_path / "translations" / "covost_v2.en_zh-CN.tsv", tmp_path / "en" / "validated.tsv"
+    text, lines = chinese.read_text(), validated.read_text().splitlines(keepends=True)
+    first, *_, last = [f"{one}.mp3" for one in rows["id"]]
+    chinese.write_text(text.removesuffix("\n").removesuffix("\r") + f"\n{first}\tsomething else\ttest\n")
+    validated.write_text("".join([*lines, lines[2]]))
+    told = said(covost(tmp_path))
+    assert "a clip should be there once\n  2: validated.tsv: common_voice_en_1001.mp3; covost_v2.en_zh-CN.tsv" in told
+    assert f"covost_v2.en_zh-CN.tsv: {first}" in told and "agree" not in told
+    chinese.write_text(text.replace("\ttest", "\ttrain"))
+    assert f"languages should agree on the split\n  1: {last}: test, train" in said(covost(tmp_path))
 
 
 def test_another_common_voice_and_clips_that_lack_are_named(tmp_path):

@@ -21,9 +21,11 @@ from orchestrator.errors import UserError
 from orchestrator.execution import todo
 from orchestrator.graph import Graph, resolve
 from orchestrator.stage import walk
+from orchestrator.stages.annotations import read_annotations
 from orchestrator.stages.features import Features
 from orchestrator.stages.units import Units
 from orchestrator.store import Store
+from tasks import TASKS
 
 # Leaves are content
 
@@ -148,6 +150,34 @@ def test_swapping_the_weights_of_a_checkpoint_changes_what_depends_on_it(mine: M
     assert swapped.isdisjoint(before)
     make_encoder(folder, seed=1, normalise=False)
     assert features(folder).isdisjoint(before | swapped)
+
+
+def test_a_reference_of_punctuation_alone_is_left_out_and_counted(mine: Mine, store: Store, caplog):
+    before = mine.graph(store)
+    kept = mine.rows.copy()
+    for split, text in (("train", "?!"), ("test", "..."), ("test", "\u201c\u2026\u201d")):
+        (mine.folder / "audio" / f"v{len(mine.rows)}.wav").write_bytes((mine.folder / "audio" / "u0.wav").read_bytes())
+        row = {"id": f"v{len(mine.rows)}", "audio": f"audio/v{len(mine.rows)}.wav", "split": split, "text": text}
+        mine.rows.append(kept[0] | row | {"keyword": "no"})
+    with caplog.at_level("WARNING"):
+        after = mine.graph(store)
+    assert "mine: 3 of 'text' say nothing" in caplog.text and "'keyword' say" not in caplog.text
+    assert annotations(after, "asr") == annotations(before, "asr")
+    assert annotations(after, "keyword") != annotations(before, "keyword")
+    after.put_leaves(store)
+    for task, count in (("asr", 3), ("keyword", 5)):
+        scoring = next(scoring for cell, scoring in after.scorings.items() if cell.task == task)
+        rows = read_annotations(store.open(scoring.annotations))
+        references = rows.loc[rows["split"] == "test", "target"].tolist()
+        assert len(references) == count and TASKS[task].score(references, references)
+    mine.rows[:] = [row | {"text": "..."} for row in kept]
+    with pytest.raises(UserError, match="needs the column 'text'"):
+        mine.graph(store)
+
+
+def annotations(graph: Graph, task: str) -> set[tuple[str, str]]:
+    scorings = (scoring for cell, scoring in graph.scorings.items() if cell.task == task)
+    return {(one.annotations.identity, one.training.annotations.identity) for one in scorings}
 
 
 def test_what_cannot_be_made_is_told_all_at_once(mine: Mine, store: Store):

@@ -208,15 +208,16 @@ def test_seeds_are_a_sample_too():
     assert without / 200 < 0.6 and 0.90 <= covered / 200 <= 0.99, (without, covered)
 
 
-def test_p_values_with_seeds_are_calibrated():
+@pytest.mark.parametrize("counts_of_seeds", [(3, 3), (3, 1), (1, 3)])
+def test_p_values_with_seeds_are_calibrated(counts_of_seeds):
     random, groups, found = np.random.default_rng(6), of_speakers(20, 10), []
     weights = next(groups.draws(400, 400)).astype(float)
     for _ in range(300):
         arms = []
         words = random.integers(3, 20, size=200)
-        for _ in range(2):
+        for count in counts_of_seeds:
             seeds = []
-            for shift in 0.03 * random.standard_normal(3):
+            for shift in 0.03 * random.standard_normal(count):
                 errors = random.binomial(words, np.clip(0.3 + shift, 0, 1))
                 sums = groups.sums(np.stack([errors, words], axis=1).astype(float))
                 seeds.append(Scores(float(score("wer", sums.sum(axis=0))), score("wer", weights @ sums)))

@@ -1,6 +1,7 @@
 """Invariants of the tasks, their metrics and their trivial baselines."""
 
 import itertools
+import sys
 
 import pytest
 from hypothesis import example, given, settings
@@ -106,6 +107,11 @@ def test_directions_are_signs_and_an_unknown_metric_names_the_nearest():
 @given(st.text())
 def test_normalising_twice_changes_nothing(text):
     assert basic(basic(text)) == basic(text)
+
+
+def test_what_says_something_is_what_is_left_of_it_for_every_character():
+    for character in map(chr, range(sys.maxunicode + 1)):
+        assert TASKS["asr"].says(character) == bool(basic(character)), hex(ord(character))
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ def parse(given: Sequence[str]) -> dict[str, str]:
     Raises:
         UserError: an entry is no coordinate=value, or names what a baseline can't differ in.
     """
-    allowed = [name for name in Cell.__dataclass_fields__ if name not in TEST]
+    allowed = [name for name in Cell.__dataclass_fields__ if name not in (*TEST, "seed")]
     wanted: dict[str, str] = {}
     for entry in given:
         key, sign, value = entry.partition("=")
@@ -38,6 +38,10 @@ def parse(given: Sequence[str]) -> dict[str, str]:
             raise UserError(f"--baseline wants coordinate=value, got '{entry}'; {suggest(key, allowed)}")
         if key in TEST:
             raise UserError(f"--baseline {entry}: scores are compared on the same {', '.join(TEST)} only; leave it out")
+        if key == "seed":
+            raise UserError(
+                f"--baseline {entry}: every seed is compared with the same seed of the baseline; leave it out"
+            )
         if key not in allowed:
             raise UserError(f"cells have no coordinate '{key}'; {suggest(key, allowed)}")
         if wanted.setdefault(key, value) != value:

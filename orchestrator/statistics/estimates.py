@@ -14,7 +14,8 @@ for the bounded scores here, it ends in p = 0.)
 
 *Seeds*: the score of an arm is the mean over its seeds on the same resamples. That the seeds are themselves a sample adds
 variance s^2 / S. There are too few seeds to draw from, so a t variable of S - 1 degrees of freedom and that spread is added
-to the draws: two seeds make an interval wide. The p-value has Satterthwaite's degrees of freedom.
+to the draws: two seeds make an interval wide. The p-value has Satterthwaite's degrees of freedom. Where one arm has a single
+seed and the other several, seeds are taken to vary alike in both: the s^2 of the other stands for both.
 """
 
 from __future__ import annotations
@@ -63,11 +64,9 @@ def estimate(
         value, draws = value - other, draws - other_draws
     size = max(abs(s.value) for s in (*of, *against))
     parts = [(float(np.var(draws)) * groups / (groups - 1), groups - 1)]
-    for side, seeds in enumerate((of, against)):
-        if len(seeds) > 1:
-            spread = float(np.var([s.value for s in seeds], ddof=1)) / len(seeds)
-            parts.append((spread, len(seeds) - 1))
-            draws = draws + spread**0.5 * _noise(len(seeds) - 1, len(draws), side)
+    for side, (spread, freedom) in enumerate(_spreads(of, against)):
+        parts.append((spread, freedom))
+        draws = draws + spread**0.5 * _noise(freedom, len(draws), side)
     variance = sum(part for part, _ in parts)
     if variance <= (NOTHING * size) ** 2:
         return Estimate(value, (value, value), _certain(value, size, groups))
@@ -89,6 +88,16 @@ def holm(p: Sequence[float]) -> list[float]:
 
 def _mean(seeds: Sequence[Scores]) -> tuple[float, np.ndarray]:
     return float(np.mean([s.value for s in seeds])), np.mean([s.draws for s in seeds], axis=0)
+
+
+def _spreads(of: Sequence[Scores], against: Sequence[Scores]) -> list[tuple[float, int]]:
+    """The variances that seeds add to a difference of means, each with its degrees of freedom."""
+    several = [seeds for seeds in (of, against) if len(seeds) > 1]
+    found = [(float(np.var([s.value for s in seeds], ddof=1)), len(seeds)) for seeds in several]
+    if len(found) == 1 and against:
+        ((variance, count),) = found  # known from one side alone, and so one part with that side's freedom
+        return [(variance / count + variance, count - 1)]
+    return [(variance / count, count - 1) for variance, count in found]
 
 
 def _noise(freedom: int, resamples: int, side: int) -> np.ndarray:

@@ -8,7 +8,8 @@ Each test result gets
   baseline;
 - `seeds`, where several seeds of a place are finished: {"cells": […], "mean": {metric: value}, "deviation": {metric:
   value}, "interval", "comparison", "uncompared"}: the same of the mean over them, against the mean over the seeds of
-  the baseline.
+  the baseline. Where only some of the seeds have their baseline yet, the comparison is of those (of all, where it is but
+  one: a single pair would know nothing of how much seeds differ).
 """
 
 from __future__ import annotations
@@ -30,10 +31,21 @@ Corrected = Mapping[tuple[Question, str], Mapping[str, float]]
 
 @dataclass(frozen=True)
 class _Arm:
-    """A cell, or the seeds of a place together; `reason` says why it is compared with nothing, where that needs saying."""
+    """A cell, or the seeds of a place together.
 
+    Attributes:
+        cells: all of them.
+        asked: what is compared with what.
+        reason: why it is compared with nothing, where that needs saying.
+    """
+
+    cells: tuple[str, ...]
     asked: Question
     reason: str | None
+
+    @property
+    def alone(self) -> Question:
+        return Question(self.cells)
 
 
 def judged(
@@ -59,9 +71,9 @@ def judged(
     finished = {record["cell"]: record for record in records if record["status"] == "ok"}
     cells = {cell: _cell(record, baselines) for cell, record in finished.items()}
     places = _places(finished, cells)
-    asked = [arm.asked for arm in (*cells.values(), *places.values())]
-    alone = [Question(question.of) for question in asked]
-    answers = answered(dict.fromkeys([*alone, *asked]), finished, read, folder, progress, resamples)
+    arms = (*cells.values(), *places.values())
+    questions = dict.fromkeys([*(arm.alone for arm in arms), *(arm.asked for arm in arms)])
+    answers = answered(questions, finished, read, folder, progress, resamples)
     # Cells are a family, and so are places, seeds together: either is looked at for itself.
     of_cells = _corrected([arm.asked for arm in cells.values()], answers, finished)
     of_places = _corrected([arm.asked for arm in places.values()], answers, finished)
@@ -74,10 +86,10 @@ def judged(
         results = []
         for result in record["results"]:
             name = result["test_set"]
-            answer = answers[Question(cell.asked.of)][name]
+            answer = answers[cell.alone][name]
             more = {"resampled": answer["resampled"], "groups": answer["groups"]}
             more |= _judgement(cell, name, answers, of_cells, baselines.text)
-            several = len(place.asked.of) > 1
+            several = len(place.cells) > 1
             seeds = _spread(place, name, answers) | _judgement(place, name, answers, of_places, baselines.text)
             results.append({**result, **more, "seeds": seeds if several else None})
         told.append({**record, "results": results})
@@ -87,8 +99,8 @@ def judged(
 def _cell(record: Record, baselines: Baselines) -> _Arm:
     found = baselines.of(record)
     if found is None or isinstance(found, str):
-        return _Arm(Question((record["cell"],)), found)
-    return _Arm(Question((record["cell"],), (found["cell"],)), None)
+        return _Arm((record["cell"],), Question((record["cell"],)), found)
+    return _Arm((record["cell"],), Question((record["cell"],), (found["cell"],)), None)
 
 
 def _places(finished: Mapping[str, Record], cells: Mapping[str, _Arm]) -> dict[str, _Arm]:
@@ -98,10 +110,12 @@ def _places(finished: Mapping[str, Record], cells: Mapping[str, _Arm]) -> dict[s
         together.setdefault(place_of(record), []).append(cell)
     places = {}
     for members in together.values():
-        of = tuple(sorted(members, key=lambda cell: finished[cell]["seed"]))
-        against = tuple(dict.fromkeys(other for cell in of for other in cells[cell].asked.against))
-        reason = None if against else next((cells[cell].reason for cell in of if cells[cell].reason), None)
-        places |= dict.fromkeys(of, _Arm(Question(of, against), reason))
+        seeds = tuple(sorted(members, key=lambda cell: finished[cell]["seed"]))
+        paired = tuple(cell for cell in seeds if cells[cell].asked.against)
+        against = tuple(dict.fromkeys(other for cell in paired for other in cells[cell].asked.against))
+        reason = None if against else next((cells[cell].reason for cell in seeds if cells[cell].reason), None)
+        asked = Question(paired if len(paired) > 1 else seeds, against)
+        places |= dict.fromkeys(seeds, _Arm(seeds, asked, reason))
     return places
 
 
@@ -126,7 +140,7 @@ def _judgement(
     arm: _Arm, name: str, answers: Mapping[Question, Answer], corrected: Corrected, baseline: str
 ) -> dict[str, Any]:
     """Interval and comparison of an arm on one test set."""
-    alone = answers[Question(arm.asked.of)][name]
+    alone = answers[arm.alone][name]
     answer = answers[arm.asked][name]
     found = answer["metrics"]
     if not arm.asked.against or found is None:
@@ -134,7 +148,7 @@ def _judgement(
         return {"interval": _intervals(alone), "comparison": None, "uncompared": reason}
     against = arm.asked.against
     comparison = {
-        "against": against[0] if len(arm.asked.of) == 1 else list(against),
+        "against": against[0] if len(arm.cells) == 1 else list(against),
         "baseline": baseline,
         "difference": {metric: value for metric, (value, *_) in found.items()},
         "interval": _intervals(answer),
@@ -151,11 +165,11 @@ def _intervals(answer: Mapping[str, Any]) -> dict[str, list[float]] | None:
 
 def _spread(place: _Arm, name: str, answers: Mapping[Question, Answer]) -> dict[str, Any]:
     """Mean and standard deviation over the seeds of a place."""
-    body: dict[str, Any] = {"cells": list(place.asked.of), "mean": None, "deviation": None}
-    mean = answers[Question(place.asked.of)][name]["metrics"]
-    if mean is None or len(place.asked.of) < 2:
+    body: dict[str, Any] = {"cells": list(place.cells), "mean": None, "deviation": None}
+    mean = answers[place.alone][name]["metrics"]
+    if mean is None or len(place.cells) < 2:
         return body
-    single = [answers[Question((cell,))][name]["metrics"] for cell in place.asked.of]
+    single = [answers[Question((cell,))][name]["metrics"] for cell in place.cells]
     body["mean"] = {metric: value for metric, (value, *_) in mean.items()}
     body["deviation"] = {metric: statistics.stdev(one[metric][0] for one in single) for metric in mean}
     return body

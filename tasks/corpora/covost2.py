@@ -54,19 +54,28 @@ class CoVoST2Corpus(OfficialCorpus):
         files = {language: folder / f"covost_v2.en_{CODES[language]}.tsv" for language in self.languages}
         translated = {one: self._read(path, ("path", "translation", "split"), copy) for one, path in files.items()}
         copy.check()
-        table = read.drop_duplicates("path").set_index("path")
+        table = self._once(read, "validated.tsv", copy)
         table["split"] = None
         for language, rows in translated.items():
-            rows = rows.drop_duplicates("path").set_index("path")
+            rows = self._once(rows, files[language].name, copy)
             # fairseq's preparation reads `train_covost` as train, and so on.
             split = rows["split"].str.removesuffix("_covost")
             for name in sorted(set(split) - UTTERANCES.keys()):
                 copy.wrong("a split should be train, dev or test", f"{files[language].name}: {name or 'blank'}")
             self._count(language, split, table.index, copy)
             table[f"translation_{language}"] = rows["translation"].replace("", None)
-            table["split"] = table["split"].fillna(split)
+            ours = split.reindex(table.index)
+            for path in table.index[table["split"].notna() & ours.notna() & (table["split"] != ours)]:
+                copy.wrong("languages should agree on the split", f"{path}: {table['split'][path]}, {ours[path]}")
+            table["split"] = table["split"].fillna(ours)
         table = table[table["split"].notna()].sort_index()
         return self._recorded(table, copy)
+
+    def _once(self, rows: pd.DataFrame, name: str, copy: Copy) -> pd.DataFrame:
+        """The rows by their clips."""
+        for path in rows.loc[rows["path"].duplicated(), "path"].unique():
+            copy.wrong("a clip should be there once", f"{name}: {path}")
+        return rows.drop_duplicates("path").set_index("path")
 
     def _count(self, language: str, split: pd.Series, known: pd.Index, copy: Copy) -> None:
         for name, official in UTTERANCES.items():

@@ -82,7 +82,7 @@ class FluentSpeechCommandsCorpus(OfficialCorpus):
             copy.wrong("cells should not be blank", f"{file}, {row.place}: {', '.join(blank)}")
             return None
         name = os.path.normpath(str(cells["path"]))
-        if Path(name).parts[0] != "wavs":
+        if Path(name).parts[:1] != ("wavs",):
             copy.wrong("paths should lie under wavs", f"{file}, {row.place}: {cells['path']}")
             return None
         return {

@@ -32,6 +32,16 @@ ROUNDED = 0.05
 PUNCTUATION = {"<COMMA>", "<PERIOD>", "<QUESTIONMARK>", "<EXCLAMATIONPOINT>"}
 """Tags of text_tn that stand for punctuation. Every other (<SIL>, <MUSIC>, <NOISE>, <OTHER>) says what is not speech."""
 
+ENTRY: dict[str, tuple[type, ...]] = {"aid": (str,), "path": (str,), "segments": (list,)}
+SEGMENT: dict[str, tuple[type, ...]] = {
+    "sid": (str,),
+    "begin_time": (int, float),
+    "end_time": (int, float),
+    "subsets": (list,),
+    "text_tn": (str,),
+}
+"""What is read of a recording and of a segment."""
+
 TAG = re.compile(r"<[A-Z_]+>")
 
 BETWEEN = re.compile(r"[,\s]*")
@@ -75,8 +85,8 @@ class GigaSpeechCorpus(OfficialCorpus):
             wanted = [
                 (segment, splits[name])
                 for segment in recording["segments"]
-                for name in segment["subsets"]
-                if name in splits
+                for name in splits
+                if name in segment["subsets"]
             ]
             path = os.path.normpath(self.path / recording["path"])
             named.add(path)
@@ -96,7 +106,7 @@ class GigaSpeechCorpus(OfficialCorpus):
                 hours[split] += seconds / 3600
                 text = " ".join(word for word in words if word not in marks)
                 if text:
-                    speaker = segment.get("speaker") or "N/A"
+                    speaker = str(segment.get("speaker") or "N/A")
                     speaker = recording["aid"] if speaker == "N/A" else speaker
                     # Milliseconds, as published; a difference of two doubles has more digits.
                     rows.append((segment["sid"], path, round(start, 3), round(seconds, 3), speaker, split, text))
@@ -154,7 +164,21 @@ def recordings(path: Path, copy: Copy) -> Iterator[dict[str, Any]]:
                     return
                 text, at = text[at:] + block, 0
                 continue
-            if not {"aid", "path", "segments"} <= entry.keys():
-                copy.wrong("recordings should have aid, path and segments: is it another version?", str(entry)[:80])
-                return
-            yield entry
+            if not _is_read(entry, ENTRY, "recordings", copy):
+                continue
+            of = f"segments of {entry['aid']}"
+            if not [one for one in entry["segments"] if not _is_read(one, SEGMENT, of, copy)]:  # each is looked at
+                yield entry
+
+
+def _is_read(entry: Any, keys: dict[str, tuple[type, ...]], what: str, copy: Copy) -> bool:
+    """Whether an entry is an object with these keys; else the copy is told."""
+    if isinstance(entry, dict) and all(isinstance(entry.get(key), kinds) for key, kinds in keys.items()):
+        return True
+    wrong = [key for key, kinds in keys.items() if not (isinstance(entry, dict) and isinstance(entry.get(key), kinds))]
+    do = f"{what.split()[0]} should be objects with " + ", ".join(
+        f"{key} ({'text' if kinds == (str,) else 'a list' if kinds == (list,) else 'a number'})"
+        for key, kinds in keys.items()
+    )
+    copy.wrong(f"{do}: is it another version?", f"{what}: {', '.join(wrong)} in {str(entry)[:80]}")
+    return False

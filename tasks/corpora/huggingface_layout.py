@@ -36,7 +36,7 @@ def files(folder: Path, config: str | None, wanted: Collection[str] | None, copy
         copy: is told which of them, and which of their numbered pieces, lack.
 
     Raises:
-        UserError: the folder has neither layout, or several parts of which none is named.
+        UserError: the folder has neither layout, or several parts of which none is named, or its files are ambiguous.
     """
     if (folder / "dataset_dict.json").is_file():
         names = [str(name) for name in _listed(folder / "dataset_dict.json", "splits")]
@@ -45,7 +45,7 @@ def files(folder: Path, config: str | None, wanted: Collection[str] | None, copy
         found = {"all": _saved(folder, copy)}
         names = ["all"]
     else:
-        found = _repository(folder, config)
+        found = _repository(folder, config, wanted)
         names = list(found)
     for name in sorted(set(wanted or ()) - set(found)):
         copy.wrong(f"splits should be of the data set, which has {', '.join(sorted(names))}", name)
@@ -54,6 +54,7 @@ def files(folder: Path, config: str | None, wanted: Collection[str] | None, copy
         if not NAME.fullmatch(name):
             raise UserError(f"{folder}: splits should be named by letters, digits, '.', '-' and '_': {name!r}")
         _check_pieces(name, [path for path in paths if path.suffix == ".parquet"], copy)
+    _check_apart(folder, found)
     return found
 
 
@@ -95,10 +96,17 @@ def _listed(file: Path, key: str) -> list[Any]:
     return found
 
 
-def _repository(folder: Path, config: str | None) -> Splits:
-    written = {str(one.get("config_name", "default")): one for one in _card(folder).get("configs") or []}
-    parts = {name: splits for name, one in written.items() if (splits := _configured(folder, one.get("data_files")))}
-    parts = parts or _by_name(folder)
+def _repository(folder: Path, config: str | None, wanted: Collection[str] | None) -> Splits:
+    listed = _card(folder).get("configs") or []
+    if not isinstance(listed, list) or not all(isinstance(one, dict) for one in listed):
+        raise UserError(
+            f"README.md in {folder}: configs should list mappings with config_name and data_files: {listed}"
+        )
+    written = {str(one.get("config_name", "default")): one for one in listed}
+    configured = {
+        name: splits for name, one in written.items() if (splits := _configured(folder, one.get("data_files")))
+    }
+    parts = configured or _by_name(folder)
     if not parts:
         raise UserError(
             f"{folder} should be a folder of Dataset.save_to_disk (with dataset_dict.json or state.json), or have Parquet "
@@ -108,7 +116,10 @@ def _repository(folder: Path, config: str | None) -> Splits:
         raise UserError(f"{folder} has {len(parts)} parts; say config: one of {', '.join(sorted(parts))}")
     if config is not None and config not in parts:
         raise UserError(f"{folder} has no part '{config}': {suggest(config, parts)}")
-    return parts[config or next(iter(parts))]
+    chosen = parts[config or next(iter(parts))]
+    if not configured:
+        _check_schemes(folder, {name: paths for name, paths in chosen.items() if wanted is None or name in wanted})
+    return chosen
 
 
 def _configured(folder: Path, data_files: Any) -> Splits:
@@ -117,13 +128,21 @@ def _configured(folder: Path, data_files: Any) -> Splits:
     if wrong := [entry for entry in entries if isinstance(entry, dict) and "path" not in entry]:
         raise UserError(f"README.md in {folder}: data_files should have a path: {wrong[0]}")
     found: Splits = {}
-    for entry in filter(None, entries):
+    for entry in (one for one in entries if one is not None):
         split, patterns = (entry.get("split", "train"), entry["path"]) if isinstance(entry, dict) else ("train", entry)
         for pattern in patterns if isinstance(patterns, list) else [patterns]:
-            _inside(folder, str(pattern))
-            matching = sorted(path for path in folder.glob(str(pattern)) if path.suffix == ".parquet")
-            found.setdefault(str(split), []).extend(matching)
-    return {split: paths for split, paths in found.items() if paths}
+            found.setdefault(str(split), []).extend(_matching(folder, pattern))
+    return {split: list(dict.fromkeys(paths)) for split, paths in found.items() if paths}
+
+
+def _matching(folder: Path, pattern: Any) -> list[Path]:
+    try:
+        if not isinstance(pattern, str):
+            raise TypeError("it should be text")
+        _inside(folder, pattern)
+        return sorted(path for path in folder.glob(pattern) if path.suffix == ".parquet")
+    except (ValueError, TypeError, IndexError) as error:  # what pathlib makes of '' and '.'
+        raise UserError(f"README.md in {folder}: {pattern!r} is no pattern of data_files: {error}") from error
 
 
 def _by_name(folder: Path) -> dict[str, Splits]:
@@ -137,6 +156,36 @@ def _by_name(folder: Path) -> dict[str, Splits]:
         part = "/".join(name for name in above if name != "data") or "default"
         parts.setdefault(part, {}).setdefault(split, []).append(path)
     return parts
+
+
+def _check_schemes(folder: Path, chosen: Splits) -> None:
+    """Whether the files that fill a split by their names are named in one way: another way is another copy of it."""
+    for split, paths in chosen.items():
+        schemes: dict[tuple[Any, ...], Path] = {}
+        for path in paths:
+            piece = PIECE.fullmatch(path.stem)
+            way = ("pieces", piece[3], bool(piece[4])) if piece else ("number" if path.stem.isdigit() else "name",)
+            schemes.setdefault((path.parent, *way), path)
+        if len(schemes) > 1:
+            listed = ", ".join(str(path.relative_to(folder)) for path in schemes.values())
+            raise UserError(
+                f"{folder}: the split '{split}' is there in {len(schemes)} ways of naming files, as {listed}; "
+                "remove all but one, or say in README.md which files are meant (configs, with data_files)"
+            )
+
+
+def _check_apart(folder: Path, found: Splits) -> None:
+    """Whether no file is in two splits, so that nothing is trained on that is tested."""
+    taken: dict[Path, list[str]] = {}
+    for split, paths in found.items():
+        for path in paths:
+            taken.setdefault(path, []).append(split)
+    if twice := {path: names for path, names in taken.items() if len(names) > 1}:
+        named = "; ".join(f"{path.relative_to(folder)} ({', '.join(names)})" for path, names in list(twice.items())[:5])
+        raise UserError(
+            f"{folder}: a file should be in one split, and {len(twice)} are in several: {named}. Mend data_files in "
+            "README.md, or name the splits that are meant under splits"
+        )
 
 
 def _check_pieces(split: str, paths: list[Path], copy: Copy) -> None:

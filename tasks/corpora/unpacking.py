@@ -21,7 +21,7 @@ from orchestrator.errors import UserError
 from tasks.corpora import tables
 from tasks.corpora.official import Copy
 
-VERSION = 1
+VERSION = 2
 """Raised when the same data would be unpacked otherwise."""
 
 ROWS = 100
@@ -48,7 +48,8 @@ def unpack(
     """Writes every recording to a file of its own, once; done again it only looks whether that was finished.
 
     The folder is named by what it is made from (names, sizes and times of the files), so that other data never meets it;
-    its table by what was allowed, so that leave given once is not taken for ever. The table is written last.
+    its table by what was allowed, so that leave given once is not taken for ever; and by the root, where it has paths of
+    recordings that were no cells, so that a copy of the data set never has those of the first. The table is written last.
     Interrupted, it goes on with the recordings that lack.
 
     Args:
@@ -68,8 +69,10 @@ def unpack(
     features = _features(files[0])
     audio = _audio_column(files[0], features, audio, copy)
     folder = target / _fingerprint(splits, root, audio)
-    table = folder / f"table{'-partial' if copy.partial else ''}{'-outside' if allow_outside else ''}.parquet"
-    if not table.is_file():
+    name = f"table{'-partial' if copy.partial else ''}{'-outside' if allow_outside else ''}"
+    anywhere, here = folder / f"{name}.parquet", folder / f"{name}-{_digest(str(root))}.parquet"
+    table = next((one for one in (anywhere, here) if one.is_file()), None)
+    if table is None:
         log.info("%s: its recordings are unpacked to %s", copy.of, folder)
         unpacker = _Unpacker(root, folder, audio, features, copy, allow_outside)
         rows: list[dict[str, str | None]] = []
@@ -77,6 +80,7 @@ def unpack(
             told = {"split": split} if len(splits) > 1 else {}
             rows += [row | told for row in unpacker.rows(split, paths)]
         copy.check()
+        table = here if any(Path(row[audio]).is_absolute() for row in rows) else anywhere
         _write_table(table, rows)
     return table, audio
 
@@ -166,7 +170,11 @@ def _fingerprint(splits: Mapping[str, list[Path]], root: Path, audio: str) -> st
         for split, paths in splits.items()
         for path in paths
     ]
-    return hashlib.sha256(json.dumps([VERSION, audio, made_from]).encode()).hexdigest()[:16]
+    return _digest([VERSION, audio, made_from])
+
+
+def _digest(of: Any) -> str:
+    return hashlib.sha256(json.dumps(of).encode()).hexdigest()[:16]
 
 
 def _audio_column(file: Path, features: Features, asked: str | None, copy: Copy) -> str:
