@@ -248,7 +248,8 @@ def test_a_cache_is_enough_where_the_hub_gives_nothing(
     elif state == "silent":
         monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", "http://127.0.0.1:9/{filename}")
     assert config("org/mine").spec().load(ASKED, [], 0)[1].prompts[0].prefix
-    assert len([asked for asked in hub.asked if "org/mine" in asked]) <= 2  # once for the spec and once to load, not for each file that isn't there
+    asked = [one for one in hub.asked if "org/mine" in one]
+    assert len(asked) <= 2, "once for the spec and once to load, not for each file that isn't there"
 
 
 # What can't be read
