@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 import yaml
 from grid_material import Log
 from official_layouts import needs_speech
+from rich.console import Console
 
 from orchestrator import space_file
 from orchestrator.grid import Grid
@@ -100,6 +102,29 @@ def test_the_main_table_runs_through_every_reader_on_real_speech(published, mode
         "a codebook of 16 is not the published one"
     )
     assert "[6.43 S]" in matrix.to_markdown(), "the figure of test-other"
+
+
+@needs_speech
+@pytest.mark.slow
+@pytest.mark.parametrize("name", STUDY)
+def test_a_space_of_the_study_is_planned_over_the_official_layouts_without_any_checkpoint(
+    name, published, tmp_path, monkeypatch
+):
+    """Nothing is downloaded: what the checkpoints alone could tell is said to be unknown."""
+    for variable, folder in published.items():
+        monkeypatch.setenv(variable, folder)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    grid = Grid(cut_down(tmp_path, name), tmp_path / "state")
+    plan = grid.plan()
+    assert plan.cells == len(grid.cells) > 0 and plan.finished == 0
+    assert {line.stage for line in plan.lines} >= {"features", "units", "training", "scoring"}
+    console = Console(file=io.StringIO(), width=200)
+    console.print(plan.render())
+    told = console.file.getvalue()
+    assert "facebook/hubert-large-ll60k" in told or "wavlm" in told
+    assert "80 GB GPU" in told
+    assert not list((tmp_path / "state").glob("store/*/*/artifact.json")), "a plan builds nothing"
 
 
 @pytest.mark.slow
