@@ -1,6 +1,6 @@
 """What a plan costs on a corpus of LibriSpeech's size: seconds and peak memory of each part, made-up recordings.
 
-    python benchmarks/plan_large.py [--folder /tmp/large] [--share 1.0] [--space SPACE]
+    python benchmarks/plan_large.py [--folder FOLDER] [--share 1.0] [--space SPACE]
 
 A tree in LibriSpeech's layout is made up in the folder (empty files: only their names, sizes and times count), with
 transcripts, a lexicon, and an index cache as if all of it had been read. Then the parts of `tokengrid plan` run in a

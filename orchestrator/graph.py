@@ -375,14 +375,10 @@ def _together(stage: Stage) -> tuple[str, ...]:
     """A key that the stages share which one pass through the audio fills; every other stage has its own."""
     if isinstance(stage, (Features, Units)):
         # The identities of features of the same recordings and encoder differ by the layer alone.
-        return "pass", dataclasses.replace(_features_of(stage), layer=0).identity
+        return "pass", Features(recordings=stage.recordings, encoder=stage.encoder, layer=0).identity
     if isinstance(stage, Sample):
         return "sample", together(stage)
     return (stage.identity,)
-
-
-def _features_of(stage: Features | Units) -> Features:
-    return Features(recordings=stage.recordings, encoder=stage.encoder, layer=stage.layer)
 
 
 def _ordered(works: dict[str, Work]) -> list[Work]:

@@ -16,8 +16,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 import soundfile
 import yaml
+
+from orchestrator.errors import UserError
+from tasks.corpora import READERS, Corpus
 
 DATA = Path(os.environ.get("TOKENGRID_SHARED_DATA") or Path(__file__).parents[2] / "shared" / "data")
 HERE = (DATA / "manifest.tsv").is_file()
@@ -272,3 +276,19 @@ def huggingface_repository(folder: Path) -> Path:
     card = {"dataset_info": {"splits": counts}, "configs": [{"config_name": "default", "data_files": files}]}
     (folder / "README.md").write_text(f"---\n{yaml.safe_dump(card)}---\n# Words\n", "utf-8")
     return folder
+
+
+real = pytest.mark.skipif(not HERE, reason=ABSENT)
+"""For tests that need the real speech."""
+
+
+def reader(name: str, path: Path, **asked: object) -> Corpus:
+    """The reader of a corpus over a copy that may be incomplete."""
+    return READERS[name](**{"path": path, "partial": True, **asked})
+
+
+def said(corpus: Corpus) -> str:
+    """What a reader says of a folder that it refuses."""
+    with pytest.raises(UserError) as error:
+        corpus.table()
+    return str(error.value)

@@ -7,35 +7,18 @@ import shutil
 from collections import Counter
 from pathlib import Path
 
-import labelled_layouts as layouts
 import pandas as pd
-import pytest
 from grid_material import Log
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from labelled_layouts import reader, real
 
-from orchestrator.errors import UserError
 from orchestrator.grid import Grid
 from orchestrator.space_file import parse
 from tasks.corpora import (
-    READERS,
-    Corpus,
     folds,
     ravdess,
 )
-
-real = pytest.mark.skipif(not layouts.HERE, reason=layouts.ABSENT)
-NAMES = ("slurp", "fluent_speech_commands", "speech_commands", "iemocap", "crema_d", "ravdess")
-
-
-def reader(name: str, path: Path, **asked: object) -> Corpus:
-    return READERS[name](**{"path": path, "partial": True, **asked})
-
-
-def said(corpus: Corpus) -> str:
-    with pytest.raises(UserError) as error:
-        corpus.table()
-    return str(error.value)
 
 
 @real

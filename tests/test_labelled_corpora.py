@@ -15,11 +15,9 @@ from pathlib import Path
 import labelled_layouts as layouts
 import pytest
 import soundfile
+from labelled_layouts import reader, real, said
 
-from orchestrator.errors import UserError
 from tasks.corpora import (
-    READERS,
-    Corpus,
     crema_d,
     fluent_speech_commands,
     iemocap,
@@ -28,18 +26,7 @@ from tasks.corpora import (
 )
 from tasks.corpora.corpus import COLUMNS
 
-real = pytest.mark.skipif(not layouts.HERE, reason=layouts.ABSENT)
 NAMES = ("slurp", "fluent_speech_commands", "speech_commands", "iemocap", "crema_d", "ravdess")
-
-
-def reader(name: str, path: Path, **asked: object) -> Corpus:
-    return READERS[name](**{"path": path, "partial": True, **asked})
-
-
-def said(corpus: Corpus) -> str:
-    with pytest.raises(UserError) as error:
-        corpus.table()
-    return str(error.value)
 
 
 @real
