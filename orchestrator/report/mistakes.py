@@ -68,6 +68,8 @@ def chosen(contest: Contest) -> list[Mapping[str, Any]]:
     best: dict[str, tuple[float, Mapping[str, Any]]] = {}
     for place in sorted((*contest.ranked, *contest.elsewhere), key=lambda place: place.row):
         for cell in place.finished:
+            if all(result["test_set"] != contest.column.test_set for result in cell["results"]):
+                continue
             value = (cell["dev"] or {}).get(contest.column.metric)
             preference = float("inf") if value is None else -contest.column.better * value
             kind = contest.kind(place)
