@@ -110,7 +110,7 @@ class Grid:
         finally:
             matrix = self.matrix(statistics=done)
             if journal:
-                journal.finish(matrix, interrupted=not done, page=lambda: self._page(matrix, self.store.root, "none"))
+                journal.finish(matrix, interrupted=not done)
         return matrix
 
     def matrix(self, statistics: bool = False, baseline: Mapping[str, str] | None = None) -> Matrix:
