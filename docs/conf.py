@@ -10,7 +10,7 @@ author = "the tokengrid authors"
 copyright = "the tokengrid authors, Apache-2.0"
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "mathml", "command_tree"]
-exclude_patterns = ["_build", "extensions"]
+exclude_patterns = ["_build", "extensions", "style"]
 
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 4
@@ -18,6 +18,8 @@ myst_heading_anchors = 4
 html_theme = "furo"
 html_title = "tokengrid"
 html_copy_source = False
+html_static_path = ["style"]
+html_css_files = ["tokengrid.css"]
 html_math_renderer = "mathml"
 
 autodoc_member_order = "bysource"

@@ -216,6 +216,14 @@ def test_python_in_code_blocks_compiles_and_imports_what_exists(text):
             assert not [alias.name for alias in node.names if not hasattr(module, alias.name)]
 
 
+def test_a_space_of_the_page_on_python_makes_a_grid(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (text,) = [text for name, text in blocks("python") if name == "python.md" and "parse(" in text]
+    found: dict = {}
+    exec(text, found)
+    assert [cell.features for cell in found["grid"].cells] == ["none", "continuous"]
+
+
 # What is said of the code
 
 

@@ -10,7 +10,7 @@ from sphinx.util.docutils import SphinxDirective
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
-WIDTH = 96
+WIDTH = 84
 """Characters a line."""
 
 

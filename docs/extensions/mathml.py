@@ -23,5 +23,5 @@ def _inline(writer: HTML5Translator, node: nodes.math) -> None:
 
 
 def _block(writer: HTML5Translator, node: nodes.math_block) -> None:
-    writer.body.append(f'<div class="math">{tex2mathml(node.astext(), as_block=True)}</div>')
+    writer.body.append(f"<div>{tex2mathml(node.astext(), as_block=True)}</div>")
     raise nodes.SkipNode
