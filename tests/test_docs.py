@@ -24,6 +24,7 @@ from orchestrator.decoders import Recipe
 from orchestrator.matrix import COORDINATES
 from orchestrator.report import FIGURES, words
 from orchestrator.report.intervals import ALPHA, DIFFERS
+from orchestrator.report.ratios import PARTS
 from orchestrator.space import ARMS, Block, SampleSettings, Space
 from orchestrator.stages.analysis import FEWER_THAN
 from orchestrator.stages.speech import BITS_STORED
@@ -260,6 +261,7 @@ SAID = {
         f"{BITS_STORED} bits × dimensions",
         f"({RECIPE.minimal_gain * 100:g} % by default)",
         f"`{RECIPE.monitor}` by default",
+        *(f"| {word} | `{cost}` |" for cost, word in PARTS.items()),
     ],
     "spaces.md": [
         *(f"| `{name}` | {getattr(RECIPE, name):g} |" for name in PLAIN),
