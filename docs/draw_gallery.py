@@ -12,7 +12,7 @@ from orchestrator import report
 from orchestrator.grid import Grid
 
 DOCS = Path(__file__).parent
-PIXELS_PER_INCH, WIDEST, COLOURS = 130, 1200, 64
+PIXELS_PER_INCH, WIDEST, COLOURS = 130, 1200, 256
 
 
 def main(store: str | None = None) -> None:
@@ -26,7 +26,7 @@ def main(store: str | None = None) -> None:
         report.draw(name, matrix).savefig(drawn, format="png", dpi=PIXELS_PER_INCH, facecolor="white")
         picture = Image.open(drawn).convert("RGB")
         picture.thumbnail((WIDEST, 4 * WIDEST))
-        # Few colours: a quarter of the bytes, and no difference to be seen.
+        # A palette: half of the bytes, and no difference to be seen.
         picture.quantize(COLOURS, dither=Image.Dither.NONE).save(path, optimize=True)
         print(path)
 
