@@ -72,8 +72,8 @@ class HfSpec(DecoderSpec):
         folder = self._folder()
         return self._lm(folder, seed), self._text(folder, templates)
 
-    def base(self) -> PreTrainedModel:
-        return self._lm(self._folder(), seed=0)
+    def base(self, folder: Path | None = None) -> PreTrainedModel:
+        return self._lm(folder or self._folder(), seed=0)
 
     def prompted(self, text: Text, templates: tuple[str, ...]) -> Text:
         return self._text(self._folder(), templates)
