@@ -32,7 +32,7 @@ def test_escaped_text_is_printed_as_it_was(text):
     printable = "".join(" " if unicodedata.category(sign) == "Cc" else sign for sign in text)
     assert unescaped(escaped) == " ".join(printable.split())
     left = COMMAND.sub("", escaped)
-    assert not set(left) & set('\\~^<>|"&%$#_{}') and "--" not in left
+    assert not set(left) & set('\\~^<>|"&%$#_{}') and "--" not in escaped
 
 
 def body(text: str) -> list[list[str]]:
