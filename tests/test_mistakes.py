@@ -11,7 +11,8 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 import pytest
 import soundfile
-from grid_material import Log, tiny
+from conftest import Speech
+from grid_material import Log, content
 from hypothesis import given
 from hypothesis import strategies as st
 from test_comparisons import CONTINUOUS, DISCRETE
@@ -25,8 +26,10 @@ from orchestrator.report.contest import contests
 from orchestrator.report.mistakes import LABELS, NOTHING, Answer, Shown, chosen
 from orchestrator.report.mistakes import mistakes as of_column
 from orchestrator.report.places import places
-from orchestrator.stages.recordings import Recording
+from orchestrator.space_file import parse
+from orchestrator.stages.recordings import Recording, read_recordings
 from tasks import TASKS
+from tasks.corpora import READERS
 
 WORDS = ["turn", "Turn", "the", "light", "on.", "well-known", "don't", "ÄRGER", "two", "2", "灯"]
 texts = st.lists(st.sampled_from(WORDS), min_size=1, max_size=7).map(" ".join)
@@ -168,21 +171,41 @@ def test_dev_chooses_what_is_shown_of_each_kind_of_features():
 
 @pytest.fixture(scope="module")
 def grid(spoken, tmp_path_factory) -> Grid:
-    """Four finished cells over the smoke corpus."""
-    root = tmp_path_factory.mktemp("mistakes") / "state"
-    shutil.copytree(spoken.store.root, root)
-    kinds = [{"kind": "continuous", "downsample": 4}, {"kind": "discrete", "codebook": 12}]
-    made = Grid(tiny(task=["keyword", "asr"], features=kinds), root)
+    """Four finished cells: keywords of the smoke corpus, and sentences that are parts of the user's one long file."""
+    root = tmp_path_factory.mktemp("mistakes")
+    shutil.copytree(spoken.store.root, root / "state")
+    body = content(encoder="logmel", layer=0, features=KINDS)
+    body["corpora"]["mine"] = {"reader": "manifest", "path": str(manifest(spoken, root / "my words"))}
+    body["grid"] = [body["grid"][0] | asked for asked in ({"task": "keyword"}, {"task": "asr", "corpus": "mine"})]
+    made = Grid(parse(body | {"name": "two-corpora"}), root / "state")
     assert made.run(local=True, monitor=Log(), track=False).counts()["ok"] == 4
     return made
+
+
+KINDS = [{"kind": "continuous", "downsample": 4}, {"kind": "discrete", "codebook": 12}]
+
+
+def manifest(spoken: Speech, folder: Path) -> Path:
+    """The sentences of the smoke corpus one after the other in a file whose name a URL must escape, and their table."""
+    folder.mkdir()
+    heard = {one.id: read(one.path) for one in read_recordings(spoken.store.open(spoken.recordings))}
+    table = READERS["synthetic"](preset="smoke").table()
+    table = table[table["text"].notna()]
+    waves = [heard[name] for name in table["id"]]
+    ends = np.cumsum([len(wave) for wave in waves]) / 16_000
+    soundfile.write(folder / "tape #1.wav", np.concatenate(waves), 16_000)
+    seconds = np.diff(ends, prepend=0.0)
+    rows = table[["id", "speaker", "split", "text"]].assign(audio="tape #1.wav", start=ends - seconds, seconds=seconds)
+    rows.to_csv(folder / "table.csv", index=False)
+    return folder / "table.csv"
 
 
 def test_stored_predictions_give_the_stored_scores(grid, tmp_path):
     matrix = grid.matrix()
     found = mistakes(grid.graph, grid.store, matrix, tmp_path, audio="none")
     assert [(one["title"], one["kind"], one["metric"]) for one in found] == [
-        ("keyword", "classification", "accuracy"),
-        ("asr", "sequence", "wer"),
+        ("keyword spoken", "classification", "accuracy"),
+        ("asr mine", "sequence", "wer"),
     ]
     scores = {cell["cell"]: cell for cell in matrix.cells}
     for one in found:
@@ -202,25 +225,33 @@ def test_stored_predictions_give_the_stored_scores(grid, tmp_path):
         assert {u["audio"]["why"] for u in one["utterances"]} == {"not asked for"}
 
 
-def test_links_lead_from_the_page_to_the_audio(grid, tmp_path):
+def test_links_lead_from_the_page_to_the_audio(grid):
     page = grid.store.root / "reports"
-    for one in mistakes(grid.graph, grid.store, grid.matrix(), page, limit=3)[:1]:
+    keyword, asr = mistakes(grid.graph, grid.store, grid.matrix(), page, limit=3)
+    for one, whole in ((keyword, True), (asr, False)):
         for utterance in one["utterances"]:
             audio = utterance["audio"]
-            assert audio["why"] is None and not Path(audio["src"]).is_absolute()
-            wave = read((page / unquote(audio["src"])).resolve())  # the page is still to be written
-            assert len(wave) / 16_000 == pytest.approx(audio["seconds"]) and utterance["id"] in audio["src"]
+            url = urlsplit(audio["src"])
+            assert audio["why"] is None and not url.path.startswith("/") and not url.query
+            found = (page / unquote(url.path)).resolve()  # the page is still to be written
+            start, seconds = audio["start"], audio["seconds"]
+            if whole:
+                assert url.fragment == "" and found.stem == utterance["id"]
+                assert len(read(found)) / 16_000 == pytest.approx(seconds) and start == 0
+            else:
+                assert url.fragment == f"t={start:.3f},{start + seconds:.3f}" and found.name == "tape #1.wav"
 
 
-def test_embedded_audio_is_the_utterance_itself(grid, tmp_path):
-    linked = mistakes(grid.graph, grid.store, grid.matrix(), tmp_path, limit=2)
-    for one, other in zip(mistakes(grid.graph, grid.store, grid.matrix(), tmp_path, 2, "embed"), linked, strict=True):
-        for utterance, link in zip(one["utterances"], other["utterances"], strict=True):
-            wave = decoded(utterance["audio"]["src"])
-            original = read(tmp_path / unquote(link["audio"]["src"]))
-            assert utterance["audio"]["seconds"] == pytest.approx(len(original) / 16_000)
-            assert np.corrcoef(wave[: len(original)], original[: len(wave)])[0, 1] > 0.95
-            assert len(utterance["audio"]["src"]) < len(original)  # a twelfth of what 16 bits a sample would take
+def test_embedded_audio_is_the_utterance_itself(grid, spoken, tmp_path):
+    heard = {one.id: read(one.path) for one in read_recordings(spoken.store.open(spoken.recordings))}
+    for one in mistakes(grid.graph, grid.store, grid.matrix(), tmp_path, 2, "embed"):
+        for utterance in one["utterances"]:
+            audio, original = utterance["audio"], heard[utterance["id"]]
+            wave = decoded(audio["src"])
+            assert audio["start"] == 0 and audio["seconds"] == pytest.approx(len(original) / 16_000, abs=1e-3)
+            length = min(len(wave), len(original))
+            assert np.corrcoef(wave[:length], original[:length])[0, 1] > 0.95
+            assert len(audio["src"]) < len(original)  # less than half of what 16 bits a sample take
 
 
 def decoded(source: str) -> np.ndarray:
