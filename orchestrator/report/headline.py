@@ -80,9 +80,8 @@ def _told(how: str, kind: str, of: list[Contest], where: str) -> str:
 
 def _why(of: Iterable[Contest]) -> str:
     reasons = {one.lead(one.ranked[0], rival).reason for one in of if (rival := one.outcome[1]) is not None}
-    return (
-        reasons.pop() if reasons <= {UNKNOWN, REVERSED} else "the best of each kind were not compared with each other"
-    )
+    alike = reasons & {UNKNOWN, REVERSED} if len(reasons) == 1 else ()
+    return next(iter(alike), "the best of each kind were not compared with each other")
 
 
 def _bits(of: Iterable[Contest]) -> str:
