@@ -126,6 +126,15 @@ def test_links_within_the_documentation_lead_to_pages_and_anchors_that_exist(pag
     assert not broken
 
 
+def test_links_of_texts_outside_the_documentation_lead_to_files():
+    broken = []
+    for name in set(TEXTS) - set(PAGES):
+        for link in re.findall(r"\]\(([^)\s]+)\)", FENCE.sub("", TEXTS[name])):
+            if not re.match(r"[a-z]+:|#", link) and not (PROJECT / urldefrag(link).url).exists():
+                broken.append(f"{name}: {link}")
+    assert not broken
+
+
 def test_pages_load_nothing_from_a_network(site, pages):
     loads = {load for found in pages.values() for load in found.loads}
     styles = [path.read_text("utf-8") for path in site.rglob("*.css")]
