@@ -180,7 +180,10 @@ def test_the_price_of_a_second_of_speech_is_told_of_the_best_of_either_arm():
     [
         ([], "There are no cells."),
         ([record("missing"), record("failed", "boom", layer=2)], "No answer yet: none of 2 cells has a result."),
-        ([record()], "Only continuous features have scores, so there is no other kind of features to compare them with."),
+        (
+            [record()],
+            "Only continuous features have scores, so there is no other kind of features to compare them with.",
+        ),
         ([record(features="none")], "No configuration that hears speech has a score yet."),
         ([record(value=0.3), record(value=0.3, **DISCRETE)], "On asr all configurations score the same."),
         ([record(value=1.1), record(value=1.0, **DISCRETE)], "On asr nothing beats guessing."),
