@@ -1,6 +1,5 @@
 """MLflow shows what the records say, once, however often it is logged. With the real MLflow on SQLite."""
 
-import json
 import math
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +12,7 @@ from orchestrator.errors import UserError
 from orchestrator.matrix import COORDINATES, Matrix
 from orchestrator.tracking import Material, Tracker
 from orchestrator.tracking.tags import CELL, LAUNCH, REASON, SUPERSEDED
+from orchestrator.tracking.values import param
 
 CURVE = [{"step": 20 * i, "epoch": i / 2, "train_loss": 3 / (i + 1), "dev_loss": 4 / (i + 1)} for i in range(600)]
 
@@ -65,7 +65,7 @@ def test_a_launch_shows_its_cells_parameters_curves_and_matrix(tracker, state):
             continue
         run = by_cell[cell["cell"]]
         assert run.data.tags["mlflow.parentRunId"] == parent
-        assert run.data.params == {name: _param(cell[name]) for name in COORDINATES}
+        assert run.data.params == {name: param(name, cell[name]) for name in COORDINATES}
         if cell["status"] == "failed":
             assert run.info.status == "FAILED" and run.data.tags[REASON] == cell["reason"] and not run.data.metrics
         else:
@@ -82,10 +82,6 @@ def test_a_launch_shows_its_cells_parameters_curves_and_matrix(tracker, state):
     assert copy == matrix.to_json()
     assert state.client.get_run(parent).info.status == "FAILED"
     assert "WER" in state.client.get_run(parent).data.tags["mlflow.note.content"]
-
-
-def _param(value):
-    return "" if value is None else value if isinstance(value, str) else json.dumps(value)
 
 
 def test_logging_again_changes_nothing(tracker, state):

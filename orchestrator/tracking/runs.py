@@ -112,8 +112,7 @@ class Tracker:
 
         Metrics: `primary` and `baseline` (of the first test set), `by task/<task> <corpus> <metric>` (the same, of
         this task alone), `<test set>/<metric>`, `dev/<metric>`, `cost/<quantity>`, `interval/low` and `interval/high`;
-        over steps `curve/<quantity>`, and `progress/<quantity>` to draw them against. Parameters: every coordinate,
-        empty where it does not apply.
+        over steps `curve/<quantity>`, and `progress/<quantity>` to draw them against. Parameters: every coordinate.
 
         Args:
             record: a record of the matrix. Only finished and failed cells have runs.
@@ -197,7 +196,9 @@ class Tracker:
             *values.points(values.scores(record) | costs, 0, ended),
             *values.curve(material.curve, start),
         ]
-        self._book.write(run_id, params={name: record[name] for name in COORDINATES}, metrics=points)
+        self._book.write(
+            run_id, params={name: values.param(name, record[name]) for name in COORDINATES}, metrics=points
+        )
         if material.inputs:
             self._client.log_inputs(run_id, datasets=[one.entity() for one in material.inputs])
         self._client.log_dict(run_id, {k: v for k, v in ordered(dict(record)).items() if k != "curve"}, "cell.json")
