@@ -61,9 +61,11 @@ class Tracker:
         self.parent: str | None = None
         self.written: set[str] = set()
         self._cells: dict[str, _Known] | None = None
+        self._colours: dict[str, str] = {}
 
     def present(self, question: str, records: Sequence[Mapping[str, Any]]) -> None:
         """Gives the experiment its description and its views; `records` have coordinates and `primary` of every cell."""
+        self._colours = tags.colours(records)
         with self._book.alone():
             self._book.present(question, records)
 
@@ -187,6 +189,8 @@ class Tracker:
         named |= {tags.STATUS: record["status"], **tags.groups(record)}
         named |= {f"tokengrid.{key}": record[key] or "" for key in ("primary", "stopped")}
         named |= {PARENT: self.parent} if self.parent else {}
+        colour = self._colours.get(tags.configuration(record))
+        named |= {tags.COLOUR: colour} if colour else {}
         run = self._client.create_run(
             self.experiment, start_time=start, tags={key: values.cut(value) for key, value in named.items()}
         )

@@ -28,7 +28,7 @@ JUDGES = ("dev_error", "dev_loss", "train_loss")
 def task_metric(record: Mapping[str, Any]) -> str:
     """The metric of a column of the matrix: only its cells have it, so that one chart never mixes tasks."""
     parts = ("-".join(filter(None, (record["task"], record["variant"]))), record["corpus"], record["primary"])
-    return f"by task/{' '.join(map(str, parts))}"
+    return metric_name(f"by task/{' '.join(map(str, parts))}")
 
 
 def scores(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,9 +20,10 @@ from orchestrator.cell import Cell
 from orchestrator.tracking.client import connect
 from orchestrator.tracking.tags import CELL
 from orchestrator.tracking.values import param, task_metric
+from tasks.metrics import direction
 
 TAG = "mlflow.sharedViewState."
-OTHERS = ("best", "by task", "cells", "comparison", "cost", "curve", "dev", "interval", "progress", "test")
+OTHERS = ("comparison", "cost", "curve", "dev", "interval", "progress", "test")
 """Sections for metrics that a view has no chart of: there, and folded."""
 AXES = ("progress/epoch", "progress/tokens", "progress/seconds")
 COSTS = ("cost/bits_per_second", "cost/train_seconds", "cost/tokens")
@@ -95,7 +96,8 @@ def _of_column(cells: Sequence[Mapping[str, Any]]) -> View:
     query = " and ".join(
         [*(f"params.`{name}` = '{param(name, first[name])}'" for name in WHERE), f"tags.`{CELL}` != ''"]
     )
-    state = _state(query, f"metrics.`{metric}`", True, charts, [scores, influence, curves, costs])
+    best_first = direction(first["primary"]) < 0
+    state = _state(query, f"metrics.`{metric}`", best_first, charts, [scores, influence, curves, costs])
     return View(title.replace(" ", "-"), title, state | {"selectedColumns": _columns(cells, metric)})
 
 
@@ -159,7 +161,7 @@ def _state(
 
 def _columns(cells: Sequence[Mapping[str, Any]], metric: str = "primary") -> list[str]:
     """Columns of the table: what tells runs apart, the score, what it costs."""
-    varying = [f"params.`{name}`" for name in Cell.__dataclass_fields__ if _varies(cells, name)]
+    varying = [f"params.`{name}`" for name in Cell.__dataclass_fields__ if _matters(cells, name)]
     measured = [metric, "interval/low", "interval/high", "baseline", *COSTS[:2]]
     return [*varying, *(f"metrics.`{name}`" for name in measured), "attributes.`Duration`"]
 
