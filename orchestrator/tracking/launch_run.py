@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator import report as reports
 from orchestrator.matrix import Matrix, ordered
 from orchestrator.report.words import is_number
-from orchestrator.tracking.values import digest, metric_name, task_metric
+from orchestrator.tracking.values import digest, task_metric
 from tasks.metrics import direction
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def numbers(matrix: Matrix) -> dict[str, float]:
     for cell in matrix.cells:
         value = (cell["metrics"] or {}).get(cell["primary"])
         if cell["status"] == "ok" and is_number(value):
-            name = metric_name(task_metric(cell).replace("by task/", "best/", 1))
+            name = task_metric(cell).replace("by task/", "best/", 1)
             better = max if direction(cell["primary"]) > 0 else min
             named[name] = better(value, named.get(name, value))
     return named
