@@ -40,13 +40,26 @@ class Todo:
     finished: int
 
 
-def todo(graph: Graph, store: Store, cells: Sequence[Cell], verify: bool = True, analyses_only: bool = False) -> Todo:
+def todo(
+    graph: Graph,
+    store: Store,
+    cells: Sequence[Cell],
+    verify: bool = True,
+    analyses_only: bool = False,
+    measured: bool = True,
+) -> Todo:
     """Compares the graph with the store. Artifacts that will be read are verified; a bad one counts as absent.
 
     Args:
         analyses_only: only what analyses need; no cell is to be trained.
+        measured: whether a cell that has its result, but not how long its answers take, is to be done.
     """
-    unfinished = [cell for cell in cells if not (analyses_only or is_finished(store, graph.scorings[cell]))]
+
+    def is_done(scoring: Scoring) -> bool:
+        measure = Inference.of(scoring) if measured else None
+        return is_finished(store, scoring) and (measure is None or store.has(measure))
+
+    unfinished = [cell for cell in cells if not (analyses_only or is_done(graph.scorings[cell]))]
     missing: set[str] = set()
     checked: set[str] = set()
 
