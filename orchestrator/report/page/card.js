@@ -25,7 +25,7 @@ function cardOf(row, c) {
 
 function trivialCard(row, c, column) {
   return [
-    el("p", { class: "score" }, `${shownTexts[row.index][c]} `, el("small", {}, column.heading)),
+    el("p", { class: "score" }, `${textOf(row.places[c])} `, el("small", {}, column.heading)),
     el("p", { class: "said" }, "The score of a trivial answer: the majority label, or an empty text."),
   ];
 }
@@ -40,7 +40,7 @@ function problemParts(problems) {
 }
 
 function scoreCard(row, c, known, column) {
-  const marks = shownTexts[row.index][c];
+  const marks = textOf(row.places[c]);
   const list = el("dl", {});
   if (isNumber(known.low)) line(list, "95 % interval", `${between(known.low, known.high, column)}`);
   if (known.drawn !== null) line(list, "resampled", said(known.drawn));
@@ -71,7 +71,7 @@ function comparison(known, column) {
     line(list, `minus ${said(known.against)}`, signed(known.difference, column));
     if (isNumber(known.difference_low)) line(list, "95 % interval", `${signed(known.difference_low, column)} to ${signed(known.difference_high, column)}`);
     const p = known.p < 0.0001 ? known.p.toExponential(0) : digits(known.p);
-    if (isNumber(known.p)) line(list, "p, Holm-corrected", `${p} (${known.p < 0.05 ? "significant *" : "not significant"})`);
+    if (isNumber(known.p)) line(list, "p (Holm)", `${p}, ${known.p < 0.05 ? "significant *" : "not significant"}`);
     return [el("h4", {}, "Difference"), list];
   }
   if (known.uncompared === null) return known.low === null ? [el("p", { class: "said" }, "No interval was computed here.")] : [];
@@ -141,6 +141,13 @@ const leave = () => {
   leaving = setTimeout(() => document.activeElement?.closest("#grid td") ? showCard(document.activeElement.closest("#grid td")) : hideCard(), 180);
 };
 
+/** A click or a tap keeps the card open. */
+function pin(td) {
+  makeCurrent(td);
+  td.focus({ preventScroll: true });
+  showCard(td);
+}
+
 function makeCards() {
   const td = (event) => event.target.closest?.("td");
   body.addEventListener("pointerover", (event) => event.pointerType !== "touch" && td(event) && place.has(td(event)) && showCard(td(event)));
@@ -153,7 +160,7 @@ function makeCards() {
     showCard(td(event));
   });
   body.addEventListener("focusout", (event) => !card.contains(event.relatedTarget) && leave());
-  body.addEventListener("click", (event) => td(event) && place.has(td(event)) && (td(event).focus({ preventScroll: true }), showCard(td(event))));
+  body.addEventListener("click", (event) => td(event) && place.has(td(event)) && pin(td(event)));
   document.addEventListener("keydown", (event) => event.key === "Escape" && hideCard());
   document.addEventListener("pointerdown", (event) => !card.contains(event.target) && !event.target.closest("#grid td") && hideCard());
   for (const moved of [byId("frame"), window]) moved.addEventListener("scroll", () => carded && requestAnimationFrame(putCard), { passive: true });

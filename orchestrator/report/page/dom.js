@@ -58,7 +58,7 @@ function cost(value, kind) {
 
 /** A value of a column in its unit, such as percent. */
 const inColumn = (value, column) => (isNumber(value) ? (value * column.scale).toFixed(column.decimals) : "–");
-const signed = (value, column) => (value > 0 ? "+" : "") + inColumn(value, column);
+const signed = (value, column) => (value > 0 ? "+" : "") + inColumn(value, column).replace("-", "\u2212");
 const between = (low, high, column) => `${inColumn(low, column)} to ${inColumn(high, column)}`;
 
 /** What is known of a place of the matrix, by name; null where there is no cell. */

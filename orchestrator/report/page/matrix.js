@@ -10,7 +10,6 @@ const rows = [...body.rows].map((tr, index) => ({
   places: [...tr.cells].slice(LABELS),
   trivial: tr.className === "baseline",
 }));
-const shownTexts = rows.map((row) => row.places.map((td) => td.textContent));
 const heads = [...grid.tHead.rows[0].cells];
 
 /** What is sorted by: -1 the order of the space, else a column of the table, labels first. */
@@ -71,9 +70,10 @@ function makeSortable() {
 let current = null;
 
 function makeCurrent(td) {
+  if (current === td) return;
   if (current) current.tabIndex = -1;
   current = td;
-  if (td) td.tabIndex = 0;
+  if (td) td.tabIndex = 0; // the others can't be focused until they are walked to, or clicked
 }
 
 const visibleRows = () => [...body.rows].filter((tr) => !tr.hidden && tr.className !== "nothing");
@@ -110,24 +110,22 @@ function walk(event) {
 
 function makeWalkable() {
   grid.setAttribute("role", "grid");
-  for (const row of rows) for (const td of row.places) td.tabIndex = -1;
   body.addEventListener("keydown", walk);
   keepCurrent();
 }
 
 /** Sticky labels stand beside each other: each starts where those before it end. */
-function placeLabels() {
-  let left = 0;
-  const widths = heads.slice(0, LABELS).map((th) => th.offsetWidth);
-  widths.forEach((width, i) => {
-    grid.style.setProperty(`--left-${i}`, `${left}px`);
-    left += width;
-  });
-}
-
 function makeSticky() {
-  const rules = data.labels.map((_, i) => `.heat .l${i} { left: var(--left-${i}, 0); }`);
-  document.head.append(el("style", {}, rules.join("\n")));
-  placeLabels();
-  new ResizeObserver(placeLabels).observe(grid);
+  const style = el("style");
+  document.head.append(style);
+  const put = () => {
+    let left = 0;
+    const rules = heads.slice(0, LABELS).map((th, i) => {
+      const rule = `.heat .l${i} { left: ${left}px; }`;
+      left += th.offsetWidth;
+      return rule;
+    }).join("\n");
+    if (style.textContent !== rules) style.textContent = rules;
+  };
+  new ResizeObserver(put).observe(grid);
 }

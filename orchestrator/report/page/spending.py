@@ -46,8 +46,10 @@ def _shared(shared: Sequence[Mapping[str, Any]], own: Mapping[str, Sequence[Mapp
     heads = ["stage", "of", "whole seconds", "needed by", "seconds for each", "device", "peak memory, MB"]
     dearest = sorted(shared, key=lambda line: -line["seconds"])
     lines = [
-        [line["stage"], line["name"], short(line["seconds"]), f"{line['cells']} cells", short(line["share"])]
-        + [line["device"], _megabytes([line])]
+        [
+            *(line["stage"], line["name"], short(line["seconds"]), f"{line['cells']} cells", short(line["share"])),
+            *(line["device"], _megabytes([line])),
+        ]
         for line in dearest[:LONGEST]
     ]
     if rest := dearest[LONGEST:]:

@@ -9,8 +9,10 @@ const VIEWS = [
   ...data.views.map((i) => ({ name: data.costs[i][0], title: data.costs[i][1], kind: "cost", cost: i, unit: data.costs[i][2] })),
 ];
 let view = VIEWS[0];
-const shades = rows.map((row) => row.places.map((td) => td.className));
-const scores = rows.map((row) => row.places.map((td) => Number.parseFloat(td.firstChild?.textContent ?? "")));
+
+/** What a place shows as a score: its text and its shade, kept where another view has taken their room. */
+const originals = new Map();
+const textOf = (td) => originals.get(td)?.text ?? td.textContent;
 
 const field = (name) => data.fields.indexOf(name);
 const whole = (place) => place && place.length === data.fields.length;
@@ -20,7 +22,8 @@ function viewed(row, c) {
   const place = data.places[row.index][c];
   if (view.kind === "score") {
     if (whole(place)) return place[field("value")];
-    return row.trivial && isNumber(scores[row.index][c]) ? scores[row.index][c] / data.columns[c].scale : null;
+    const trivial = row.trivial ? Number.parseFloat(textOf(row.places[c])) / data.columns[c].scale : null;
+    return isNumber(trivial) ? trivial : null;
   }
   if (!whole(place)) return null;
   return view.kind === "difference" ? place[field("difference")] : place[field("costs")][view.cost];
@@ -39,13 +42,13 @@ function showView(name) {
   rows.forEach((row, r) => {
     row.places.forEach((td, c) => {
       if (view.kind === "score") {
-        if (td.dataset.changed) restore(td, r, c);
+        restore(td);
         return;
       }
       const value = values[r][c];
       const place = data.places[r][c];
       if (whole(place) || row.trivial) {
-        td.dataset.changed = "1";
+        if (!originals.has(td)) originals.set(td, { text: td.textContent, shade: td.className });
         td.textContent = written(value, c) + (view.kind === "difference" && whole(place) && place[field("p")] < 0.05 && isNumber(value) ? "*" : "");
         td.className = isNumber(value) ? shade(value, c) : "absent";
       }
@@ -55,10 +58,12 @@ function showView(name) {
   byId("legend-scale").querySelector(".scale").className = `scale ${view.kind === "difference" ? "d" : "s"}`;
 }
 
-function restore(td, r, c) {
-  td.className = shades[r][c];
-  td.textContent = shownTexts[r][c];
-  delete td.dataset.changed;
+function restore(td) {
+  const original = originals.get(td);
+  if (!original) return;
+  td.className = original.shade;
+  td.textContent = original.text;
+  originals.delete(td);
 }
 
 function written(value, c) {
