@@ -15,6 +15,13 @@ from orchestrator.report.ratios import PARTS
 from orchestrator.report.words import BUDGET, GUESSING, is_number
 from orchestrator.statistics.answers import DIFFERENT
 
+OUTCOMES = ("wins", "open", "best", "tie", "same", "guess")
+"""What can come out of a column: the best is ahead of every other kind of features more than chance explains; of one of
+them it may be chance; that is not known; several are best; all score the same; nothing beats guessing."""
+
+ARMS = {"continuous", "discrete"}
+"""The kinds of features that the question is about."""
+
 UNKNOWN = "how sure that is was not computed"
 APART = "they were not compared with each other"
 
@@ -69,11 +76,36 @@ class Contest:
 
     @property
     def rivals(self) -> dict[str, Place]:
-        """The best of every kind of features that no winner is of, the best first."""
-        found: dict[str, Place] = {}
+        """The best of every kind of features that no winner is of: the two arms before the control between them."""
+        best = {kind: place for kind, place in self._best.items() if kind not in {self.kind(w) for w in self.winners}}
+        return {kind: best[kind] for kind in sorted(best, key=lambda kind: kind not in ARMS)}
+
+    @property
+    def kinds_ranked(self) -> list[str]:
+        """The kinds of features that have a score, that of the best first."""
+        return list(self._best)
+
+    @property
+    def _best(self) -> dict[str, Place]:
+        best: dict[str, Place] = {}
         for place in self.ranked:
-            found.setdefault(self.kind(place), place)
-        return {kind: place for kind, place in found.items() if kind not in {self.kind(one) for one in self.winners}}
+            best.setdefault(self.kind(place), place)
+        return best
+
+    @property
+    def outcome(self) -> tuple[str, Place | None]:
+        """One of `OUTCOMES`, and the best of another kind that it hangs on."""
+        if self.ranked[0] in self.guessed:
+            return "guess", None
+        if self.is_constant:
+            return "same", None
+        if len(self.winners) > 1:
+            return "tie", None
+        leads = [(self.lead(self.ranked[0], rival).sure, rival) for rival in self.rivals.values()]
+        for sure, how in ((False, "open"), (None, "best"), (True, "wins")):
+            if found := [rival for one, rival in leads if one is sure]:
+                return how, found[0]
+        return "best", None
 
     @property
     def is_constant(self) -> bool:
@@ -96,10 +128,8 @@ class Contest:
     @property
     def arms(self) -> tuple[Place, Place] | None:
         """The best discrete and the best continuous configuration, where there are both."""
-        best: dict[str, Place] = {}
-        for place in self.ranked:
-            best.setdefault(self.kind(place), place)
-        return (best["discrete"], best["continuous"]) if {"discrete", "continuous"} <= set(best) else None
+        best = self._best
+        return (best["discrete"], best["continuous"]) if set(best) >= ARMS else None
 
     def lead(self, ahead: Place, behind: Place) -> Lead:
         """How far a place is ahead of another, with what is known of the certainty."""

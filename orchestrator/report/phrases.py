@@ -6,7 +6,7 @@ import re
 import statistics
 from collections.abc import Sequence
 
-from orchestrator.report.contest import Lead
+from orchestrator.report.contest import UNKNOWN, Lead
 from orchestrator.report.layout import Column
 from orchestrator.report.places import Place
 from orchestrator.report.words import HEADINGS, OF_HUNDRED
@@ -72,34 +72,30 @@ def points(column: Column, gap: float) -> str:
     return f"less than {10**-column.decimals:g} {word}" if gap and float(text) == 0 else f"{text} {word}"
 
 
-def interval(column: Column, place: Place) -> str:
-    """` (95 % interval 11.2 to 17.0)`, empty where there is none."""
+def about(column: Column, place: Place) -> str:
+    """What is known beside a score: ` on average over 3 seeds (standard deviation 0.5; 95 % interval 11.2 to 17.0)`."""
+    values = [result["metrics"][column.metric] for result in place.results(column.test_set)]
+    asked = f" of {len(place.cells)}" if len(values) < len(place.cells) else ""
+    known = [f"standard deviation {column.text(statistics.stdev(values))}"] if len(values) > 1 else []
     sure = place.entry.certainty
-    if sure is None or sure.interval is None:
-        return ""
-    low, high = map(column.text, sure.interval)
-    return f" (95 % interval {low} to {high})"
+    if sure is not None and sure.interval is not None:
+        known.append("95 % interval {} to {}".format(*map(column.text, sure.interval)))
+    text = f" on average over {len(values)}{asked} seeds" if len(place.cells) > 1 else ""
+    return text + (f" ({'; '.join(known)})" if known else "")
 
 
 def certain(column: Column, lead: Lead) -> str:
     """How sure a lead is: its interval, and whether chance explains it."""
     if lead.interval is None or lead.p is None:
-        return f"; {lead.reason}"
+        return "" if lead.reason == UNKNOWN else f"; {lead.reason}"
     low, high = map(column.text, lead.interval)
-    p = "p < 0.001" if lead.p < 0.001 else f"p = {lead.p:.2g}"
-    between = f"95 % interval {low} to {high}"
+    p = "p < 0.001" if lead.p < 0.001 else f"p = {lead.p:.{1 if lead.p < 0.01 else 2}g}"
+    between = f" (95 % interval {low} to {high})"
     if lead.sure:
-        return f" ({between}), more than chance explains ({p})"
-    return f" ({between}), but the test set can't tell this from chance ({p})"
-
-
-def seeds(column: Column, place: Place) -> str:
-    """` on average over 3 seeds (standard deviation 0.5)`, empty where a single one was asked for."""
-    values = [result["metrics"][column.metric] for result in place.results(column.test_set)]
-    asked = f" of {len(place.cells)}" if len(values) < len(place.cells) else ""
-    if len(values) < 2:
-        return f" (1{asked} seeds)" if asked else ""
-    return f" on average over {len(values)}{asked} seeds (standard deviation {column.text(statistics.stdev(values))})"
+        return f"{between}, more than chance explains ({p})"
+    if lead.interval[0] > 0 or lead.interval[1] < 0:
+        return f"{between}, but among so many comparisons that may be chance ({p})"
+    return f"{between}, but the test set can't tell this from chance ({p})"
 
 
 def share(ratio: float) -> str:
@@ -109,4 +105,6 @@ def share(ratio: float) -> str:
 
 def times(ratio: float, what: str) -> str:
     """`2.1 times the FLOPs` from one on, `27 % of the FLOPs` below."""
-    return f"{ratio:.2g} times {what}" if ratio >= 0.995 else f"{share(ratio)} of {what}"
+    if ratio >= 9.95:
+        return f"{ratio:,.0f} times {what}"
+    return f"{ratio:.1f} times {what}" if ratio >= 0.995 else f"{share(ratio)} of {what}"

@@ -92,20 +92,28 @@ def name(layout: Layout, row: Row) -> str:
     """
     if row.kind == "baseline":
         return "the trivial answer"
-    kind = row.coordinates["features"]
-    details = [text for label in layout.labels[1:] if (text := _detail(layout, row, label))]
-    return KINDS.get(kind, kind) + (f" ({', '.join(details)})" if details else "")
+    return _with_details(KINDS.get(_kind(row), _kind(row)), layout, row)
 
 
-def _detail(layout: Layout, row: Row, label: str) -> str:
-    value = row.coordinates[label]
-    if label == "dedup" and value is not None:
+def label(layout: Layout, row: Row) -> str:
+    """The same for where there is little room: `discrete (codebook 200, no bpe)`."""
+    return row.kind if row.kind == "baseline" else _with_details(_kind(row), layout, row)
+
+
+def _with_details(called: str, layout: Layout, row: Row) -> str:
+    details = [text for one in layout.labels[1:] if (text := _detail(layout, row, one))]
+    return called + (f" ({', '.join(details)})" if details else "")
+
+
+def _detail(layout: Layout, row: Row, coordinate: str) -> str:
+    value = row.coordinates[coordinate]
+    if coordinate == "dedup" and value is not None:
         return "repeats collapsed" if value else "repeats kept"
     if value is not None:
-        return PHRASES.get(label, label.replace("_", " ") + " {}").format(show(value))
+        return PHRASES.get(coordinate, coordinate.replace("_", " ") + " {}").format(show(value))
     alike = (other for other in layout.rows if other.kind != "baseline" and _kind(other) == _kind(row))
-    contrast = label in ("bpe", "init") and any(other.coordinates[label] is not None for other in alike)
-    return {"bpe": "no bpe", "init": "from scratch"}[label] if contrast else ""
+    contrast = coordinate in ("bpe", "init") and any(other.coordinates[coordinate] is not None for other in alike)
+    return {"bpe": "no bpe", "init": "from scratch"}[coordinate] if contrast else ""
 
 
 def _kind(row: Row) -> str:

@@ -12,7 +12,8 @@ NAMED = 3
 """How many configurations a sentence names before it counts the rest."""
 COSTS = {"FLOPs": "FLOPs", "time": "training time"}
 """The training costs that are told, by their names in ratios.py."""
-ARMS = {"discrete": "discrete", "centroids": "centroid"}
+MATCHED = {"discrete": "discrete", "centroids": "centroid"}
+"""Kinds of features that are compared with continuous ones, as an adjective."""
 UNFINISHED = {"failed": "failed", "stale": "are out of date", "seeds": "lack some of their seeds"}
 
 
@@ -30,17 +31,17 @@ def _result(one: Contest) -> list[str]:
         return ["no configuration that hears speech has a score yet"]
     best, column = one.ranked[0], one.column
     value = best.entry.value or 0.0
-    score = phrases.named_score(column, value) + phrases.seeds(column, best) + phrases.interval(column, best)
+    score = phrases.named_score(column, value) + phrases.about(column, best)
     if one.is_constant:
         same = ", which is what guessing gets" if best in one.guessed else ""
-        return [f"all {len(one.ranked)} configurations score {score}{same}: this test says nothing about them"]
+        who = f"all {len(one.ranked)}" if len(one.ranked) > 2 else "both"
+        return [f"{who} configurations score {score}{same}: this test does not tell them apart"]
     if best in one.guessed:
         guess = phrases.score(column, one.floor or 0.0)
         return [f"nothing beats guessing, which gets {guess}: the best, {one.name(best)}, score {score}"]
     if len(one.ranked) == 1:
         return [f"only {one.name(best)} have a score: {score}"]
-    leads = [one.lead(best, rival) for rival in one.rivals.values()]
-    verb = "win with" if leads and all(lead.sure for lead in leads) else "score best, with"
+    verb = "win with" if one.outcome[0] == "wins" else "score best, with"
     first = f"{one.name(best)} {verb} {score}"
     if len(one.winners) > 1:
         first = f"{phrases.listed([one.name(place) for place in one.winners])} tie at {score}"
@@ -63,8 +64,11 @@ def _next(one: Contest) -> str:
 
 def _distance(one: Contest, ahead: Place, behind: Place, name: str) -> str:
     lead = one.lead(ahead, behind)
-    score = phrases.score(one.column, behind.entry.value or 0.0) + phrases.seeds(one.column, behind)
-    return f"{name} reach {score}, {phrases.points(one.column, lead.gap)} behind{phrases.certain(one.column, lead)}"
+    score = phrases.score(one.column, behind.entry.value or 0.0)
+    seeds = f" on average over {len(scored)} seeds" if len(scored := behind.results(one.column.test_set)) > 1 else ""
+    return (
+        f"{name} reach {score}{seeds}, {phrases.points(one.column, lead.gap)} behind{phrases.certain(one.column, lead)}"
+    )
 
 
 def _guessing(one: Contest) -> str:
@@ -77,19 +81,26 @@ def _guessing(one: Contest) -> str:
 def _matched(one: Contest) -> list[str]:
     """How the configurations of each kind compare with continuous features where nothing else differs."""
     said = []
-    for kind in ARMS:
+    for kind, word in MATCHED.items():
         pairs = [sure for place in one.matched(kind) if (sure := place.entry.certainty) is not None]
-        if len(pairs) < 2:
-            continue
-        gaps = [one.column.better * (pair.difference or 0.0) for pair in pairs if pair.differs]
-        worse, better, open_ = sum(g < 0 for g in gaps), sum(g > 0 for g in gaps), len(pairs) - len(gaps)
-        counted = ((worse, "worse"), (better, "better"), (open_, "not told apart from it"))
-        parts = [f"{number} {'is' if number == 1 else 'are'} {word}" for number, word in counted if number]
-        if len(parts) == 1:
-            parts = [parts[0].replace(str(len(pairs)), "all", 1)]
-        who = f"of the {len(pairs)} {ARMS[kind]} configurations"
-        said.append(f"{who}, each against the continuous one that is otherwise the same, {phrases.listed(parts)}")
+        if len(pairs) > 1:
+            gaps = [one.column.better * (pair.difference or 0.0) for pair in pairs if pair.differs]
+            same = "compared with continuous features that are otherwise the same"
+            said.append(f"{same}, {_counted(gaps, len(pairs), f'{word} configurations')}")
     return said
+
+
+def _counted(gaps: Sequence[float], total: int, noun: str) -> str:
+    """How many of `total` are worse and better, by the gaps that are more than chance, and how many can't be told apart."""
+    if not gaps:
+        return f"none of {total} {noun} can be told apart"
+    counts = {"worse": sum(gap < 0 for gap in gaps), "better": sum(gap > 0 for gap in gaps)}
+    parts = [f"{number} {'is' if number == 1 else 'are'} {word}" for word, number in counts.items() if number]
+    if total in counts.values():
+        return parts[0].replace(str(total), f"all {total} {noun}", 1)
+    first = parts[0].split(" ", 1)
+    left = [f"{total - len(gaps)} can't be told apart"] if len(gaps) < total else []
+    return phrases.listed([f"{first[0]} of {total} {noun} {first[1]}", *parts[1:], *left])
 
 
 def _training(one: Contest) -> str:
@@ -120,7 +131,8 @@ def _elsewhere(one: Contest) -> str:
     if not one.elsewhere:
         return ""
     scores = phrases.listed([phrases.score(one.column, place.entry.value or 0.0) for place in one.elsewhere[:NAMED]])
-    return f"{some(one, one.elsewhere)} ({scores}) are not ranked: they were not tested on the same utterances"
+    why = "their test set is another one (utterances, speakers or references), so these scores can't be compared"
+    return f"{some(one, one.elsewhere)} ({scores}) are not ranked: {why}"
 
 
 def _waiting(one: Contest) -> str:

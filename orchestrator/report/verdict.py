@@ -32,7 +32,7 @@ class Verdict:
     Attributes:
         headline: one sentence over all tasks.
         sentences: of each column its title and what is said of it; then what concerns all of them, under `cost`,
-            `training`, `certainty`, `not finished`.
+            `training`, `certainty`, `words` and `not finished`.
     """
 
     headline: str
@@ -57,8 +57,12 @@ def verdict(matrix: Matrix) -> Verdict:
     found = contests(layout, lines)
     done, total = matrix.counts()["ok"], len(matrix.cells)
     told = [(one.column.title, sentences.about(one)) for one in found]
-    told += [("cost", _cost(found)), ("training", _training(lines))]
-    told += [("certainty", _certainty(layout, lines)), ("not finished", _unfinished(layout, done, total))]
+    told += [("cost", _cost(found)), ("training", _training(found, lines))]
+    told += [
+        ("certainty", _certainty(layout, lines)),
+        ("words", _words(found)),
+        ("not finished", _unfinished(layout, done, total)),
+    ]
     return Verdict(headline(found, done, total), [(title, text) for title, text in told if text])
 
 
@@ -69,32 +73,44 @@ def _cost(found: Sequence[Contest]) -> str:
         if one.arms:
             pairs.setdefault((one.name(one.arms[0]), one.name(one.arms[1])), []).append(one.arms)
     said = []
-    for names, of in sorted(pairs.items(), key=lambda item: -len(item[1]))[:NAMED]:
-        rates = [mean_cost(side, "tokens_per_second_of_audio") for side in zip(*of, strict=True)]
-        bits = [mean_cost(side, "bits_per_second") for side in zip(*of, strict=True)]
-        if all(rates) and all(bits):
-            fewer = phrases.times(rates[0] / rates[1], "the sequence length")
+    for (tokens, vectors), of in sorted(pairs.items(), key=lambda item: -len(item[1]))[:NAMED]:
+        length, length_too = (mean_cost(side, "tokens_per_second_of_audio") for side in zip(*of, strict=True))
+        bits, bits_too = (mean_cost(side, "bits_per_second") for side in zip(*of, strict=True))
+        if length and length_too and bits and bits_too:
             said.append(
-                f"a second of speech is {short(rates[0])} tokens and {short(bits[0])} bits as {names[0]}, "
-                f"{short(rates[1])} vectors and {short(bits[1])} bits as {names[1]}: "
-                f"{fewer} and {phrases.share(bits[0] / bits[1])} of the bits"
+                f"a second of speech is {short(length)} tokens and {short(bits)} bits as {tokens}, "
+                f"{short(length_too)} vectors and {short(bits_too)} bits as {vectors}: "
+                f"{phrases.times(length / length_too, 'the length')} and {phrases.share(bits / bits_too)} of the bits"
+            )
+        answering, answering_too = (mean_cost(side, "rtf") for side in zip(*of, strict=True))
+        if answering and answering_too:
+            said.append(
+                f"to answer it, one utterance at a time, takes {answering:.2g} s with {tokens} and "
+                f"{answering_too:.2g} s with {vectors}"
             )
     return " ".join(map(phrases.sentence, said))
 
 
-def _training(lines: Sequence[Sequence[Place]]) -> str:
+def _training(found: Sequence[Contest], lines: Sequence[Sequence[Place]]) -> str:
     """Where training ended before its plateau."""
-    cells = [cell for line in lines for place in line for cell in place.finished]
     # Several test sets of a cell are several columns.
-    stopped = {cell["cell"]: cell["stopped"] == "budget" for cell in cells}
-    late = sum(stopped.values())
+    stopped = {cell["cell"]: cell["stopped"] for line in lines for place in line for cell in place.finished}
+    late = [cell for cell, how in stopped.items() if how == "budget"]
     if not late:
         return ""
+    titles = [
+        one.column.title
+        for one, places_ in zip(found, zip(*lines, strict=True), strict=True)
+        if any(cell["cell"] in late for place in places_ for cell in place.finished)
+    ]
+    where = f" ({phrases.listed(titles)})" if len(found) > 1 and len(titles) <= 2 * NAMED else ""
     who = (
-        f"{late} of {phrases.count(len(stopped), 'training')} ended" if len(stopped) > 1 else "the only training ended"
+        f"{len(late)} of {phrases.count(len(stopped), 'training')}{where} ended"
+        if len(stopped) > 1
+        else "training ended"
     )
     cut = f"{who} by the budget and not because the score had levelled off († in the table)"
-    rest = "longer training might change these scores, and no cost of reaching convergence is told from them"
+    rest = "longer training might change these scores, and what convergence costs can't be told from them"
     return f"{phrases.sentence(cut)} {phrases.sentence(rest)}"
 
 
@@ -117,6 +133,28 @@ def _certainty(layout: Layout, lines: Sequence[Sequence[Place]]) -> str:
     several = f"scores are means over up to {max(counts)} seeds, and differences allow for the spread between them"
     once = "every cell was trained once: how much another seed would change is not known"
     return " ".join(map(phrases.sentence, [*said, once if max(counts) == 1 else several]))
+
+
+WORDS = {
+    "continuous": "continuous features are vectors of the speech encoder, which reach the decoder through a linear layer",
+    "discrete": (
+        "discrete tokens are the nearest of a codebook's codes in place of each vector, repeats collapsed unless said; "
+        "bpe merges frequent sequences of them into one token"
+    ),
+    "centroids": "centroids are the codes' own vectors, fed in like continuous features: the control between the two",
+}
+
+
+def _words(found: Sequence[Contest]) -> str:
+    """What the kinds of features and guessing are, for who reads of them here first."""
+    kinds = {kind for one in found for kind in one.kinds_ranked}
+    said = [text for kind, text in WORDS.items() if kind in kinds]
+    if kinds and any(one.floor is not None for one in found):
+        said.append(
+            "guessing is what can be had without hearing: the better of the same decoder without speech and of a fixed "
+            "answer (the commonest label, or nothing)"
+        )
+    return " ".join(map(phrases.sentence, said))
 
 
 def _unfinished(layout: Layout, done: int, total: int) -> str:
