@@ -23,13 +23,15 @@ def render(matrix: Matrix, mistakes: Sequence[Mapping[str, Any]] = ()) -> str:
     from orchestrator.report.page import assets, scales
     from orchestrator.report.page.context import context
     from orchestrator.report.page.payload import as_json, payload
+    from orchestrator.report.places import places
 
+    lines = places(matrix.layout, matrix.cells)
     script, style = assets.script(), assets.style() + scales.css()
     page = assets.template().render(
-        **context(matrix, mistakes),
+        **context(matrix, lines, mistakes),
         policy=assets.policy(script),
         script=script,
         style=style,
-        data=as_json(payload(matrix, mistakes)),
+        data=as_json(payload(matrix, lines, mistakes)),
     )
     return page.encode("utf-8", "replace").decode("utf-8")  # half of a surrogate pair, say in a path, has no UTF-8

@@ -16,12 +16,17 @@ from orchestrator.report.words import NONE, describe
 if TYPE_CHECKING:
     from orchestrator.matrix import Matrix
     from orchestrator.report.layout import Entry, Layout
+    from orchestrator.report.places import Place
 
 CALLED = {"ok": "finished", "failed": "failed", "missing": "missing", "stale": "stale"}
 
 
-def context(matrix: Matrix, mistakes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The variables of template.html."""
+def context(matrix: Matrix, lines: Sequence[Sequence[Place]], mistakes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The variables of template.html.
+
+    Args:
+        lines: the places of the layout, `[rows][columns]`.
+    """
     from orchestrator.report.verdict import verdict
 
     layout, counts = matrix.layout, matrix.counts()
@@ -40,8 +45,8 @@ def context(matrix: Matrix, mistakes: Sequence[Mapping[str, Any]]) -> dict[str, 
         "rows": _rows(layout),
         "figures": _figures(matrix),
         "costs": _costs(layout),
-        "spent": spending.stages(matrix),
-        "inference": spending.inference(matrix),
+        "spent": spending.stages(matrix, lines),
+        "inference": spending.inference(matrix, lines),
         "equal": spending.equal_compute(matrix),
         "mistakes": [_counts(one) for one in mistakes],
         "problems": problems(matrix.cells),
@@ -128,4 +133,9 @@ def _counts(one: Mapping[str, Any]) -> dict[str, Any]:
         unit = "phonemes" if one["metric"] == "per" else "words"
         heads = ["features", "right", *names, f"{unit} in all"]
         table = Table(f"Kinds of errors in {one['title']}: {unit} of the references", heads, lines)
-    return {"title": one["title"], "kind": one["kind"], "n": len(one["utterances"]), "table": table}
+    shown, wrong, total = len(one["utterances"]), one.get("wrong"), one.get("total")
+    told = "no mistakes" if not shown else f"{shown} {'utterance' if shown == 1 else 'utterances'}"
+    if shown and wrong is not None:
+        told = f"{wrong} of {total} utterances wrong for some" + (f", the worst {shown} here" if shown < wrong else "")
+    unread = [f"{cell['label']}: {cell['why']}" for cell in one.get("unread") or ()]
+    return {"title": one["title"], "told": told, "table": table, "unread": unread}

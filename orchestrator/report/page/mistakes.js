@@ -33,16 +33,16 @@ function confusions(task) {
 
 function confusion(task, cell) {
   const totals = cell.confusion.map((line) => line.reduce((a, b) => a + b, 0));
-  const answers = cell.answers ?? cell.labels;
+  const answers = cell.labels;
   const head = el("tr", {}, el("td", {}), answers.map((label) => el("th", { scope: "col", class: "answered" }, label)));
   const lines = cell.confusion.map((line, r) =>
-    el("tr", {}, el("th", { scope: "row" }, cell.labels[r] ?? "other"),
+    el("tr", {}, el("th", { scope: "row" }, cell.labels[r]),
       line.map((n, c) => el("td", {
         class: `${n ? `s${Math.round((n / (totals[r] || 1)) * STEPS)}` : "zero"}${answers[c] === cell.labels[r] ? " right" : ""}`,
-        title: `${n} of ${totals[r]} ${cell.labels[r]} answered as ${answers[c] ?? "other"}`,
+        title: `${n} of ${totals[r]} ${cell.labels[r]} answered as ${answers[c]}`,
       }, String(n)))));
   return el("table", { class: "confusion" },
-    el("caption", {}, `${task.title}, ${cell.label}: what was said (rows) against what was answered (columns), in utterances; right answers are framed, the shade is the share of a row`),
+    el("caption", {}, `${task.title}, ${cell.label}: what was said (rows) against what was answered (columns), in utterances; right answers are framed, the shade is the share of a row${cell.others ? `; among the ${cell.others.labels} others, ${cell.others.confused} took one for another` : ""}`),
     el("thead", {}, head), el("tbody", {}, lines));
 }
 
@@ -86,7 +86,7 @@ function utterances(task) {
   box.append(el("div", { class: "controls" }, choice, paging));
   if (task.kind === "sequence") {
     box.append(el("p", { class: "signs diff" }, el("del", {}, "missing"), " was said and is not in the answer · ", el("ins", {}, "added"),
-      " was not said · ", el("mark", {}, el("s", {}, "said"), "answered"), " stands for something else"));
+      " was not said · ", el("mark", {}, el("s", {}, "said"), "answered"), " stands for something else · % ", task.metric === "bleu" || task.metric === "chrf" ? "is what the answer lacks of chrF 100" : "are errors per word of the reference"));
   }
   box.append(list);
   show();
@@ -109,10 +109,10 @@ function player(one) {
 }
 
 function answered(task, answer) {
-  const errors = !isNumber(answer.errors) ? "–" : task.kind === "classification" ? (answer.errors ? "wrong" : "right") : digits(answer.errors);
+  const errors = !isNumber(answer.errors) ? "–" : task.kind === "classification" ? (answer.errors ? "wrong" : "right") : `${Math.round(answer.errors * 100)} %`;
   return el("div", { class: "answer" },
     el("dt", {}, labelOf(task, answer.cell)),
-    el("dd", { class: "errors", title: "errors" }, errors),
+    el("dd", { class: "errors" }, errors),
     el("dd", { class: "said" }, answer.error ? el("span", { class: "mute" }, `failed: ${answer.error}`) : difference(task, answer)));
 }
 

@@ -13,12 +13,12 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.report.page.sources import playable
-from orchestrator.report.places import places
 from orchestrator.report.words import HEADINGS, OF_HUNDRED, is_number
 
 if TYPE_CHECKING:
     from orchestrator.matrix import Matrix
     from orchestrator.report.layout import Column, Entry
+    from orchestrator.report.places import Place
 
 COSTS: Mapping[str, tuple[str, str]] = {
     "train_seconds": ("training", "seconds"),
@@ -74,13 +74,17 @@ def shortened(text: str) -> str:
     return text if len(text) <= TEXT_LIMIT else f"{text[:TEXT_LIMIT]} … ({len(text) - TEXT_LIMIT:,} characters more)"
 
 
-def payload(matrix: Matrix, mistakes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Everything that the script needs beyond what stands in the tables already."""
+def payload(matrix: Matrix, lines: Sequence[Sequence[Place]], mistakes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Everything that the script needs beyond what stands in the tables already.
+
+    Args:
+        lines: the places of the layout, `[rows][columns]`.
+    """
     layout = matrix.layout
     texts = Texts()
     cells = [
         [_place(place.entry, place.cells, column, texts) for place, column in zip(line, layout.columns, strict=True)]
-        for line in places(layout, matrix.cells)
+        for line in lines
     ]
     known = {i for line in cells for place in line if place and len(place) == len(FIELDS) for i in _known(place[-1])}
     return {

@@ -8,25 +8,21 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.report.page.table import Table
-from orchestrator.report.places import Place, places
+from orchestrator.report.places import Place
 from orchestrator.report.words import NONE, is_number, short
 
 if TYPE_CHECKING:
     from orchestrator.matrix import Matrix
 
+Lines = Sequence[Sequence[Place]]
+"""The places of a layout, `[rows][columns]`."""
+
 MEGABYTE = 1e6
 LONGEST = 60
 """How many lines a table of stages has, the dearest first."""
 
-INFERENCE = {
-    "rtf": "RTF",
-    "first_token_seconds": "first token, ms",
-    "rtf_batched": "RTF",
-    "first_token_seconds_batched": "first token, ms",
-}
 
-
-def stages(matrix: Matrix) -> list[Table]:
+def stages(matrix: Matrix, lines: Lines) -> list[Table]:
     """Two tables: every stage that was built, whole, and what fell to each configuration; none where nothing is known."""
     built: dict[str, Mapping[str, Any]] = {}
     for cell in matrix.cells:
@@ -39,7 +35,7 @@ def stages(matrix: Matrix) -> list[Table]:
             own.setdefault(line["stage"], []).append(line)
     if not built:
         return []
-    return [_shared(shared, own), *_by_row(matrix)]
+    return [_shared(shared, own), *_by_row(matrix, lines)]
 
 
 def _shared(shared: Sequence[Mapping[str, Any]], own: Mapping[str, Sequence[Mapping[str, Any]]]) -> Table:
@@ -63,17 +59,17 @@ def _shared(shared: Sequence[Mapping[str, Any]], own: Mapping[str, Sequence[Mapp
     return Table("Every stage that was built, whole; those that cells share first", heads, lines, 2)
 
 
-def _by_row(matrix: Matrix) -> list[Table]:
+def _by_row(matrix: Matrix, lines: Lines) -> list[Table]:
     keys = {
         "own_seconds": "its own",
         "shared_out_seconds": "its share of what it shares",
         "total_seconds": "both",
         "shared_seconds": "what it shares, whole",
     }
-    return _means(matrix, "Seconds of a cell, mean over what each configuration has finished", keys, short)
+    return _means(matrix, lines, "Seconds of a cell, mean over what each configuration has finished", keys, short)
 
 
-def inference(matrix: Matrix) -> list[Table]:
+def inference(matrix: Matrix, lines: Lines) -> list[Table]:
     """Real-time factor and first-token latency of each configuration, one utterance at a time and in batches."""
     known = [one for cell in matrix.cells if (one := (cell.get("cost") or {}).get("inference"))]
     if not known:
@@ -92,14 +88,14 @@ def inference(matrix: Matrix) -> list[Table]:
         "rtf_batched": "RTF, in batches",
         "first_token_seconds_batched": "first token, in batches, ms",
     }
-    return _means(matrix, caption, keys, str)
+    return _means(matrix, lines, caption, keys, str)
 
 
-def _means(matrix: Matrix, caption: str, keys: Mapping[str, str], write: Any) -> list[Table]:
+def _means(matrix: Matrix, places: Lines, caption: str, keys: Mapping[str, str], write: Any) -> list[Table]:
     """A line for each configuration with the means of some costs over its finished cells."""
     layout = matrix.layout
     lines = []
-    for row, line in zip(layout.rows, places(layout, matrix.cells), strict=True):
+    for row, line in zip(layout.rows, places, strict=True):
         means = {name: _mean(line, name) for name in keys}
         if any(value is not None for value in means.values()):
             lines.append([*layout.label(row), *(_written(name, value, write) for name, value in means.items())])
