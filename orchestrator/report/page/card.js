@@ -127,7 +127,7 @@ function putCard() {
   if (!carded) return;
   const at = carded.getBoundingClientRect();
   const { offsetWidth: width, offsetHeight: height } = card;
-  const wide = document.documentElement.clientWidth;
+  const wide = root.clientWidth;
   const right = at.right + 10;
   const left = right + width < wide ? right : at.left - 10 - width > 0 ? at.left - 10 - width : Math.max(8, wide - width - 8);
   const beside = left === right || left === at.left - 10 - width;

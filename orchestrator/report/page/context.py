@@ -102,8 +102,12 @@ def problems(cells: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 def _figures(matrix: Matrix) -> list[dict[str, str]]:
     """Every figure for which there is material, as SVG; the heat map is on the page already, as its matrix."""
     from importlib import import_module
+    from importlib.util import find_spec
 
     from orchestrator.report import FIGURES, draw, drawable
+
+    if find_spec("orchestrator.report.drawing") is None:
+        return []
     from orchestrator.report.drawing import svg
 
     found = []

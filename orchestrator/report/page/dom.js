@@ -1,6 +1,7 @@
 // Elements, numbers in words, and the data of the page. Texts from data become text nodes only.
 
 const data = JSON.parse(document.getElementById("data").textContent);
+const root = document.documentElement;
 const byId = (id) => document.getElementById(id);
 
 /** An element with attributes and children; a string among the children is text, never markup. */

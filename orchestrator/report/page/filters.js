@@ -16,7 +16,14 @@ function makeFilter(title, name, values, hides) {
     filter.boxes.push(box);
     return el("label", {}, box, value);
   });
-  const menu = el("details", { class: "filter" }, summary, el("fieldset", {}, el("legend", { class: "unseen" }, `Show only these: ${title}`), choices));
+  const choice = el("fieldset", {}, el("legend", { class: "unseen" }, `Show only these: ${title}`), choices);
+  const menu = el("details", { class: "filter" }, summary, choice);
+  menu.addEventListener("toggle", () => {
+    if (!menu.open) return;
+    choice.style.left = "0"; // below its button, but never beyond the edge of the page
+    const beyond = choice.getBoundingClientRect().right + 8 - root.clientWidth;
+    if (beyond > 0) choice.style.left = `${-beyond}px`;
+  });
   menu.addEventListener("keydown", (event) => {
     if (event.key !== "Escape" || !menu.open) return;
     menu.open = false;

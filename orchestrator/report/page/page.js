@@ -1,6 +1,5 @@
 // The page as a whole: theme, controls of the matrix, saving figures; and what happens as it opens.
 
-const root = document.documentElement;
 const themeButton = byId("theme");
 const prefersDark = matchMedia("(prefers-color-scheme: dark)");
 
@@ -49,12 +48,14 @@ function makeControls() {
   byId("controls").hidden = false;
 }
 
+/** Shows what the address says; false where it says nothing of the matrix. */
 function fromAddress() {
-  if (!readAddress()) return;
+  if (!readAddress()) return false;
   showView(view.name);
   sortRows();
   applyFilters();
   byId("matrix").scrollIntoView();
+  return true;
 }
 
 /** A figure as a file of its own: on white, with dark ink, whatever the theme. */
@@ -73,12 +74,11 @@ makeTheme();
 makeSortable();
 makeFilters();
 makeControls();
-applyFilters();
+fromAddress() || applyFilters();
 makeWalkable();
 makeSticky();
 makeCards();
 makeMistakes();
 for (const button of document.querySelectorAll(".save")) button.addEventListener("click", () => save(button));
-fromAddress();
 addEventListener("hashchange", fromAddress);
 root.dataset.ready = String(Math.round(performance.now()));
