@@ -11,7 +11,8 @@ from test_matrix import demo, record
 
 from orchestrator.errors import UserError
 from orchestrator.matrix import COORDINATES, Matrix
-from orchestrator.tracking import CELL, LAUNCH, REASON, SUPERSEDED, Tracker
+from orchestrator.tracking import Material, Tracker
+from orchestrator.tracking.tags import CELL, LAUNCH, REASON, SUPERSEDED
 
 CURVE = [{"step": 20 * i, "epoch": i / 2, "train_loss": 3 / (i + 1), "dev_loss": 4 / (i + 1)} for i in range(600)]
 
@@ -52,7 +53,7 @@ def test_a_launch_shows_its_cells_parameters_curves_and_matrix(tracker, state):
     matrix = demo(tracker.space)
     parent = tracker.start("launch-1", {"space": "demo", "local": True})
     for cell in matrix.cells:
-        tracker.log_cell(cell, CURVE[:3] if cell["status"] == "ok" else (), identity="f" * 16)
+        tracker.log_cell(cell, Material(CURVE[:3] if cell["status"] == "ok" else (), identity="f" * 16))
     tracker.finish(matrix)
 
     runs = children(tracker, state)
@@ -76,7 +77,7 @@ def test_a_launch_shows_its_cells_parameters_curves_and_matrix(tracker, state):
             assert run.info.end_time - run.info.start_time == 31_250
 
     files = {file.path for file in state.client.list_artifacts(parent)}
-    assert files == {"matrix.csv", "matrix.json", "matrix.md", "matrix.html", "heatmap.png"}
+    assert files == {"matrix.csv", "matrix.json", "matrix.md", "matrix.html", "figures"}
     copy = Path(state.client.download_artifacts(parent, "matrix.json")).read_text("utf-8")
     assert copy == matrix.to_json()
     assert state.client.get_run(parent).info.status == "FAILED"
@@ -94,7 +95,7 @@ def test_logging_again_changes_nothing(tracker, state):
     def launch():
         one = Tracker(None, state.root, tracker.space)
         one.start("again", {"seconds": 1.5})
-        ids = [one.log_cell(cell, CURVE, identity="a") for cell in cells]
+        ids = [one.log_cell(cell, Material(CURVE, identity="a")) for cell in cells]
         one.finish(matrix)
         return ids
 
@@ -111,11 +112,11 @@ def test_logging_again_changes_nothing(tracker, state):
 
 def test_a_cell_of_an_earlier_launch_stays_one_run(tracker, state):
     first = tracker.start("monday")
-    run = tracker.log_cell(record(), CURVE[:2])
+    run = tracker.log_cell(record(), Material(CURVE[:2]))
     later = Tracker(None, state.root, tracker.space)
     second = later.start("tuesday")
     assert first != second
-    assert later.log_cell(record(), CURVE[:2]) == run
+    assert later.log_cell(record(), Material(CURVE[:2])) == run
     later.log_cell(record(layer=2))
     parents = {run.data.tags["mlflow.parentRunId"] for run in children(tracker, state)}
     assert len(children(tracker, state)) == 2 and parents == {first, second}
@@ -135,8 +136,8 @@ def test_two_launches_at_the_same_time_make_one_run_of_a_cell(tracker, state):
 def test_a_mended_cell_replaces_the_run_that_failed(tracker, state):
     tracker.start("one")
     failed = tracker.log_cell(record("failed", "no space left"))
-    mended = tracker.log_cell(record(value=0.2), identity="b")
-    again = tracker.log_cell(record(value=0.1), identity="c")
+    mended = tracker.log_cell(record(value=0.2), Material(identity="b"))
+    again = tracker.log_cell(record(value=0.1), Material(identity="c"))
     (only,) = children(tracker, state)
     assert only.info.run_id == again and only.info.status == "FINISHED" and REASON not in only.data.tags
     for gone, by in ((failed, mended), (mended, again)):
@@ -149,17 +150,17 @@ def test_a_run_that_was_interrupted_half_way_is_replaced(tracker, state, monkeyp
     with monkeypatch.context() as broken:
         broken.setattr(tracker._client, "log_dict", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
-            tracker.log_cell(record(), CURVE[:2])
-    whole = Tracker(None, state.root, tracker.space).log_cell(record(), CURVE[:2])
+            tracker.log_cell(record(), Material(CURVE[:2]))
+    whole = Tracker(None, state.root, tracker.space).log_cell(record(), Material(CURVE[:2]))
     assert [run.info.run_id for run in children(tracker, state)] == [whole]
 
 
 def test_a_curve_of_any_length_arrives_whole_and_without_values_that_are_no_numbers(tracker, state):
     curve = [*CURVE, {"step": 99_999, "epoch": 300, "train_loss": math.nan, "dev_loss": math.inf, "note": "end"}]
-    run = tracker.log_cell(record(value=math.nan), curve)
+    run = tracker.log_cell(record(value=math.nan), Material(curve))
     losses = state.client.get_metric_history(run, "curve/dev_loss")
     assert sorted((p.step, p.value) for p in losses) == [(row["step"], row["dev_loss"]) for row in CURVE]
-    assert len(state.client.get_metric_history(run, "curve/epoch")) == len(curve)
+    assert len(state.client.get_metric_history(run, "progress/epoch")) == len(curve)
     metrics = state.client.get_run(run).data.metrics
     assert "primary" not in metrics and all(map(math.isfinite, metrics.values()))
 
@@ -172,11 +173,10 @@ def test_names_and_reasons_that_mlflow_would_refuse_are_logged(tracker, state):
     assert state.client.get_run(tracker.log_cell(long)).data.tags[REASON].endswith("(cut)")
 
 
-def test_artifacts_lie_in_the_state_folder(tracker, state, tmp_path):
-    (tmp_path / "answers.txt").write_text("yes")
-    run = tracker.log_cell(record(), artifacts=[tmp_path / "answers.txt"])
+def test_artifacts_lie_in_the_state_folder(tracker, state):
+    run = tracker.log_cell(record())
     found = {path.name for path in (state.root / "mlartifacts" / run).rglob("*") if path.is_file()}
-    assert found == {"answers.txt", "cell.json"}
+    assert found == {"cell.json"}
 
 
 def test_a_deleted_experiment_comes_back(tracker, state):

@@ -188,9 +188,14 @@ def contests(layout: Layout, lines: Sequence[Sequence[Place]]) -> list[Contest]:
         alike = _same_test(scored, column)
         ranked = sorted(alike, key=lambda place: -column.better * place.entry.value)
         elsewhere = tuple(place for place in scored if place not in alike)
-        waiting = tuple(place for place in speech if any(cell["status"] != "ok" for cell in place.cells))
+        waiting = tuple(place for place in speech if place.cells and not _is_whole(place))
         found.append(Contest(column, tuple(ranked), elsewhere, waiting, layout.floors[c], kinds, names))
     return found
+
+
+def _is_whole(place: Place) -> bool:
+    """Whether all cells of a place have a result, and a score that is a number."""
+    return place.entry.value is not None and len(place.finished) == len(place.cells)
 
 
 def by_budget(place: Place) -> bool:
