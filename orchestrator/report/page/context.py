@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.report.costs import COSTS
 from orchestrator.report.heatmap import _scores
 from orchestrator.report.page import ran, spending
 from orchestrator.report.page.payload import shortened
@@ -31,11 +30,13 @@ def context(matrix: Matrix, lines: Sequence[Sequence[Place]], mistakes: Sequence
 
     layout, counts = matrix.layout, matrix.counts()
     said = verdict(matrix)
+    titles = {column.title for column in layout.columns}
     return {
         "space": matrix.space,
         "question": matrix.question,
         "headline": said.headline,
-        "sentences": said.sentences,
+        "claims": [(title, *_parted(text)) for title, text in said.sentences if title in titles],
+        "remarks": [(title, text) for title, text in said.sentences if title not in titles],
         "counts": [(CALLED[status], n) for status, n in counts.items() if n or status == "ok"],
         "total": sum(counts.values()),
         "finished": counts["ok"],
@@ -53,6 +54,12 @@ def context(matrix: Matrix, lines: Sequence[Sequence[Place]], mistakes: Sequence
         "reference": matrix.reference,
         **ran.what(matrix),
     }
+
+
+def _parted(text: str) -> tuple[str, str]:
+    """The first sentence, and the others."""
+    first, stop, rest = text.partition(". ")
+    return first + stop.strip(), rest
 
 
 def _rows(layout: Layout) -> list[dict[str, Any]]:
@@ -82,7 +89,7 @@ def _costs(layout: Layout) -> Table | None:
     if not paid:
         return None
     lines = [[*layout.label(row), *line] for row, line in paid]
-    return Table(f"Cost of training: {layout.cost_caption}", [*names, *COSTS.values()], lines, len(names))
+    return Table(f"Cost of training: {layout.cost_caption}", [*names, *layout.cost_heads], lines, len(names))
 
 
 def problems(cells: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -100,7 +107,10 @@ def problems(cells: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _figures(matrix: Matrix) -> list[dict[str, str]]:
-    """Every figure for which there is material, as SVG; the heat map is on the page already, as its matrix."""
+    """Every figure for which there is material, as SVG; the heat map is on the page already, as its matrix.
+
+    A figure's title is what the docstring of its module begins with.
+    """
     from importlib import import_module
     from importlib.util import find_spec
 
@@ -115,9 +125,9 @@ def _figures(matrix: Matrix) -> list[dict[str, str]]:
         if name == "heatmap":
             continue
         module = import_module(FIGURES[name])
-        alt = module.describe(matrix) if hasattr(module, "describe") else getattr(module, "ALT", "")
-        title = name.replace("_", " ").capitalize()
-        found.append({"name": name, "title": title, "alt": alt or title, "svg": svg(draw(name, matrix), themed=True)})
+        title = (module.__doc__ or name.replace("_", " ")).partition(":")[0]
+        text = module.describe(matrix) if hasattr(module, "describe") else ""
+        found.append({"name": name, "title": title, "text": text, "svg": svg(draw(name, matrix), themed=True)})
     return found
 
 

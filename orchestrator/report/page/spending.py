@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.util import find_spec
@@ -13,11 +14,14 @@ from orchestrator.report.words import NONE, is_number, short
 
 if TYPE_CHECKING:
     from orchestrator.matrix import Matrix
+    from orchestrator.report.compute import Reached
 
 Lines = Sequence[Sequence[Place]]
 """The places of a layout, `[rows][columns]`."""
 
 MEGABYTE = 1e6
+AHEAD = 12
+"""How many configurations a table at equal compute has."""
 LONGEST = 60
 """How many lines a table of stages has, the dearest first."""
 
@@ -127,13 +131,29 @@ def equal_compute(matrix: Matrix) -> list[Table]:
     if find_spec("orchestrator.report.compute") is None:
         return []
     from orchestrator.report.compute import COSTS, equal_compute
+    from orchestrator.report.drawing import si
 
     return [
         Table(
-            f"{one.title}: dev error % within the same {said}",
-            ["features", *(f"{short(budget)} {'s' if cost == 'seconds' else ''}".strip() for budget in one.budgets)],
-            [[line.label, *(NONE if e is None else f"{100 * e:.1f}" for e in line.errors)] for line in one.lines],
+            f"{one.title}: dev error % within the same {said}{_of(one.lines)}",
+            ["features", *(f"{si(budget)}{' s' if cost == 'seconds' else ''}" for budget in one.budgets)],
+            [
+                [line.label, *(NONE if e is None else f"{100 * e:.1f}" for e in line.errors)]
+                for line in _ahead(one.lines)
+            ],
         )
         for cost, said in COSTS.items()
         for one in equal_compute(matrix, cost)
     ]
+
+
+def _of(lines: Sequence[Reached]) -> str:
+    return f", the best {AHEAD} of {len(lines)}" if len(lines) > AHEAD else ""
+
+
+def _ahead(lines: Sequence[Reached]) -> Sequence[Reached]:
+    """Those with the least errors at the largest budget, where there are too many; in the order of the matrix."""
+    if len(lines) <= AHEAD:
+        return lines
+    best = sorted(lines, key=lambda line: math.inf if line.errors[-1] is None else line.errors[-1])[:AHEAD]
+    return sorted(best, key=lambda line: line.row)

@@ -19,3 +19,7 @@ class Table:
     heads: Sequence[str]
     lines: Sequence[Sequence[str]]
     named: int = 1
+
+    def __post_init__(self) -> None:
+        if any(len(line) != len(self.heads) for line in self.lines):
+            raise ValueError(f"'{self.caption}' has {len(self.heads)} headings, and a line of another length")
