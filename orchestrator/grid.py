@@ -17,6 +17,7 @@ from typing import Any
 
 from orchestrator import graph as graphs
 from orchestrator import results, space_file
+from orchestrator.about import about
 from orchestrator.cell import Cell, as_text, matches
 from orchestrator.errors import UserError, suggest
 from orchestrator.execution import todo
@@ -121,10 +122,37 @@ class Grid:
         """
         found = results.records(self.graph, self.store, self.cells)
         found = results.with_analyses(self.graph, self.store, found)
+        found = results.with_evidence(self.graph, self.store, found)
         if statistics:
             found = results.with_statistics(self.graph, self.store, found, baseline)
-        about = self.space.reference
-        return Matrix(self.space.name, found, about.described if about else None, self.space.question)
+        published = self.space.reference
+        described = published.described if published else None
+        return Matrix(self.space.name, found, described, self.space.question, about(self.graph, self.store, self.cells))
+
+    def report(
+        self, folder: Path | str | None = None, baseline: Mapping[str, str] | None = None, audio: str = "link"
+    ) -> Path:
+        """Writes the report: a page with everything, the figures (PNG, SVG), and the matrix as LaTeX, CSV, JSON, Markdown.
+
+        Args:
+            folder: that is written; by default `reports/<space>` in the store.
+            baseline: as `matrix` takes it.
+            audio: of the worst utterances: `link` to the files, `embed` copies in the page, or `none`.
+
+        Returns:
+            The path of the page.
+        """
+        from orchestrator.report import files
+
+        folder = Path(folder) if folder is not None else self.store.root / "reports" / self.space.name
+        matrix = self.matrix(statistics=True, baseline=baseline)
+        return files.write(matrix, self._page(matrix, folder, audio), folder)
+
+    def _page(self, matrix: Matrix, folder: Path, audio: str) -> str:
+        from orchestrator import evidence
+        from orchestrator.report.page import render
+
+        return render(matrix, evidence.mistakes(self.graph, self.store, matrix, folder, audio=audio))
 
     def analyse(self, monitor: Monitor | None = None) -> Matrix:
         """Builds here what the analysis of tokens and frames needs, trains no decoder, and returns the matrix with it."""

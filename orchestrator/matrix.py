@@ -36,8 +36,12 @@ STATUSES = ("ok", "failed", "missing", "stale")
 
 COST: tuple[str, ...] = (
     *("train_seconds", "steps", "epochs", "tokens", "trials_at_once", "tokens_per_second_of_audio", "bits_per_second"),
+    *("seconds_to_best", "flops", "flops_to_best", "peak_memory_bytes"),
+    *("own_seconds", "shared_seconds", "shared_out_seconds", "total_seconds"),
+    *("rtf", "first_token_seconds", "rtf_batched", "first_token_seconds_batched"),
 )
-"""The keys of a record's `cost`: what training took, and what the speech costs per second of audio."""
+"""The keys of a record's `cost` that its flat form has: of training, what the speech costs per second of audio, what was
+spent on the cell and on what it shares, and what answering takes. A record may have more."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +53,14 @@ class Matrix:
         cells: one record for each cell.
         reference: what is said about the published figures of the space: source, grade, meaning of the grade, notes.
         question: what the space asks.
+        about: what ran: versions, git state, corpora, seeds, hardware (orchestrator/about.py).
     """
 
     space: str
     cells: list[dict[str, Any]]
     reference: dict[str, Any] | None = None
     question: str = ""
+    about: dict[str, Any] | None = None
 
     @cached_property
     def layout(self) -> Layout:
@@ -69,14 +75,14 @@ class Matrix:
     def to_json(self) -> str:
         """`{"space": …, "cells": […]}`: strict JSON, every key of `KEYS` in each cell, null for NaN and infinity."""
         body: dict[str, Any] = {"space": self.space, "cells": [ordered(cell) for cell in self.cells]}
-        body |= {key: value for key in ("question", "reference") if (value := getattr(self, key))}
+        body |= {key: value for key in ("question", "reference", "about") if (value := getattr(self, key))}
         return json.dumps(body, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> Matrix:
         """Reads what `to_json` wrote."""
         body = json.loads(text)
-        return cls(body["space"], body["cells"], body.get("reference"), body.get("question", ""))
+        return cls(body["space"], body["cells"], body.get("reference"), body.get("question", ""), body.get("about"))
 
     def frame(self) -> pd.DataFrame:
         """One row per cell with flat columns, the same for every cell; absent values are missing values.
@@ -107,6 +113,12 @@ class Matrix:
         """The same as a self-contained HTML fragment."""
         return tables.html(self.layout)
 
+    def to_latex(self) -> str:
+        """The comparison table for a paper (booktabs)."""
+        from orchestrator.report import latex
+
+        return latex.latex(self.layout)
+
     def table(self, width: int = 100, with_intervals: bool = False) -> Group:
         """The same for a terminal of `width` characters, to be printed by rich; a table of intervals where wanted."""
         return tables.terminal(self.layout, width, with_intervals)
@@ -115,9 +127,10 @@ class Matrix:
 def ordered(cell: dict[str, Any]) -> dict[str, Any]:
     """A record with every key of the contract, in its order, and nothing that strict JSON cannot say.
 
-    Its `analysis` of tokens is left out: it is large, and `tokengrid tokens` prints it.
+    Its `analysis` of tokens and its learning `curve` are left out: they are large, `tokengrid tokens` prints the one and
+    the report draws the other.
     """
-    extra = [key for key in cell if key not in (*KEYS, "analysis")]
+    extra = [key for key in cell if key not in (*KEYS, "analysis", "curve")]
     return {key: _strict(cell.get(key)) for key in (*KEYS, *extra)}
 
 

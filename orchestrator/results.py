@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.cell import Cell
+from orchestrator.costs import stage_costs, totals
 from orchestrator.errors import CorruptArtifact
 from orchestrator.graph import Graph, unknown
 from orchestrator.matrix import COST
@@ -34,6 +35,22 @@ def with_analyses(graph: Graph, store: Store, records: Iterable[dict[str, Any]])
     """The records with the `analysis` of what their decoders are fed; None where it is not built."""
     stages = {cell.id: stage for cell, stage in graph.analyses.items()}
     return [{**one, "analysis": _analysis(store, stages.get(one["cell"]))} for one in records]
+
+
+def with_evidence(graph: Graph, store: Store, records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The records with what only a report looks at: the learning `curve`, and in `cost` the `stages` and their sums."""
+    cells = {cell.id: cell for cell in graph.cells}
+    records = list(records)
+    spent = stage_costs(graph, store, [cells[one["cell"]] for one in records])
+    found = []
+    for one in records:
+        cell = cells[one["cell"]]
+        if one["status"] != "ok":
+            found.append({**one, "curve": []})
+            continue
+        cost = {**one["cost"], **totals(spent[cell]), "stages": spent[cell]}
+        found.append({**one, "curve": curve(graph, store, cell), "cost": cost})
+    return found
 
 
 def with_statistics(

@@ -62,7 +62,8 @@ def timeless(matrix: Any) -> list[dict[str, Any]]:
 
 def _timeless(value: Any) -> Any:
     if isinstance(value, dict):
-        clock = {k for k in value if "seconds" in k} | {"trials_at_once"}
+        clock = {k for k in value if "seconds" in k} | {"trials_at_once", "peak_memory_bytes", "stages"}
+        clock |= {"inference", "rtf", "rtf_batched"}
         return {k: _timeless(v) for k, v in value.items() if k not in clock}
     return [_timeless(v) for v in value] if isinstance(value, list) else value
 

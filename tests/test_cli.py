@@ -59,7 +59,7 @@ def test_the_json_is_the_contract_and_nothing_else_is_on_standard_output(half):
         raise AssertionError(f"{word} is no JSON")
 
     body = json.loads(ended.stdout, parse_constant=refuse)
-    assert list(body) == ["space", "cells"] and body["space"] == "tiny"
+    assert list(body) == ["space", "cells", "about"] and body["space"] == "tiny"
     assert Counter(cell["status"] for cell in body["cells"]) == {"ok": 2, "missing": 4}
     for cell in body["cells"]:
         assert list(cell)[: len(KEYS)] == list(KEYS)
@@ -81,7 +81,9 @@ def test_the_contract_has_the_coordinates_that_name_a_cell():
     expected = """task variant corpus fold encoder layer features downsample codebook codebook_corpus codebook_seed
         dedup bpe decoder recipe init seed"""
     assert tuple(expected.split()) == COORDINATES
-    expected = "train_seconds steps epochs tokens trials_at_once tokens_per_second_of_audio bits_per_second"
+    expected = """train_seconds steps epochs tokens trials_at_once tokens_per_second_of_audio bits_per_second
+        seconds_to_best flops flops_to_best peak_memory_bytes own_seconds shared_seconds shared_out_seconds total_seconds
+        rtf first_token_seconds rtf_batched first_token_seconds_batched"""
     assert tuple(expected.split()) == COST
 
 

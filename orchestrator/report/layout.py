@@ -106,7 +106,8 @@ class Layout:
         labels: the coordinates that tell rows apart.
         caption: what all cells have in common.
         floors: per column the score of guessing (the better of trivial baseline and `none`), None where unknown.
-        costs: per row the mean cost of a cell; the text of each of `COSTS`, empty where the row has no finished cell.
+        cost_heads: headings of the costs that some row has.
+        costs: per row the mean cost of a cell, a text for each heading; empty where the row has no finished cell.
         cost_caption: over which cells the costs are means.
         legend: the signs that occur, explained.
         ratios: training cost to convergence of discrete tokens as a share of continuous features'.
@@ -120,6 +121,7 @@ class Layout:
     entries: list[list[Entry]]
     floors: list[float | None]
     caption: str
+    cost_heads: list[str] = field(default_factory=list)
     costs: list[list[str]] = field(default_factory=list)
     cost_caption: str = ""
     legend: list[str] = field(default_factory=list)
@@ -159,7 +161,7 @@ def lay_out(
         [_judged(entry, row, c, columns[c], grid, list(rows.values())) for c, entry in enumerate(line)]
         for row, line in zip(rows.values(), grid, strict=True)
     ]
-    costs, cost_caption = mean_costs(keys, places)
+    cost_heads, costs, cost_caption = mean_costs(keys, places)
     everything = list(rows.values())
     if any(column.baseline is not None for column in columns):
         everything.append(Row("baseline", {}))
@@ -174,6 +176,7 @@ def lay_out(
         entries=grid,
         floors=floors,
         caption=" · ".join(part for part in (question, _caption(cells), *by_column) if part),
+        cost_heads=cost_heads,
         costs=costs,
         cost_caption=cost_caption,
         legend=[*_legend(grid, everything, cells), *tuned, *references.notes(reference, columns, grid)],

@@ -13,8 +13,16 @@ from typing import Any
 
 from orchestrator.report.words import NONE, is_number, show
 
-PARTS = {"seconds_to_best": "time", "best_epoch": "epochs", "tokens_to_best": "tokens", "flops_to_best": "FLOPs"}
-"""Costs up to the best evaluation, which is where training had converged, and what they are called."""
+PARTS = {
+    "seconds_to_best": "time",
+    "best_epoch": "epochs",
+    "best_step": "steps",
+    "tokens_per_second_of_audio": "tokens/s of audio",
+    "tokens_to_best": "tokens",
+    "flops_to_best": "FLOPs",
+}
+"""Costs up to the best evaluation, which is where training had converged, and what they are called. Time has its parts:
+how many epochs are taken, and how many tokens a second of audio makes of each."""
 PLACE = ("task", "variant", "corpus", "fold", "seed")
 """Over these a ratio is averaged."""
 OF_THE_ARM = ("features", "downsample", "codebook", "codebook_corpus", "codebook_seed", "dedup", "bpe")

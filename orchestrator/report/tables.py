@@ -7,7 +7,6 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from orchestrator.report import intervals
-from orchestrator.report.costs import COSTS
 from orchestrator.report.layout import Entry, Layout, Row
 
 if TYPE_CHECKING:
@@ -61,7 +60,7 @@ def terminal(layout: Layout, width: int, with_intervals: bool = False) -> Group:
         parts += [Text(line, style="dim") for line in intervals.reasons(layout)]
     paid = [r for r, line in enumerate(layout.costs) if line]
     if paid:
-        heads = [wrap(heading, 8) for heading in COSTS.values()]
+        heads = [wrap(heading, 8) for heading in layout.cost_heads]
         parts += [Text(), Text("Cost", style="bold"), Text(layout.cost_caption, style="dim"), Text()]
         costs = [[Text(text) for text in layout.costs[r]] for r in paid]
         parts += _tables(layout.labels, [labels[r] for r in paid], heads, costs, width)
@@ -116,7 +115,7 @@ def markdown(layout: Layout) -> str:
         parts += [f"#### {SURE}", _md_table(sure, list(intervals.HEADS), named, shown), said]
     paid = [r for r, line in enumerate(layout.costs) if line]
     if paid:
-        costs = _md_table(names, list(COSTS.values()), [labels[r] for r in paid], [layout.costs[r] for r in paid])
+        costs = _md_table(names, layout.cost_heads, [labels[r] for r in paid], [layout.costs[r] for r in paid])
         ratios = "\n".join(f"- {_plain(line)}" for line in layout.ratios)
         parts += ["#### Cost", _plain(layout.cost_caption), costs, ratios]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -142,7 +141,7 @@ def html(layout: Layout) -> str:
     paid = [r for r, line in enumerate(layout.costs) if line]
     if paid:
         costs = [[("", text) for text in layout.costs[r]] for r in paid]
-        table = _html_table(layout.cost_caption, names, list(COSTS.values()), [labels[r] for r in paid], costs)
+        table = _html_table(layout.cost_caption, names, layout.cost_heads, [labels[r] for r in paid], costs)
         ratios = "".join(f"<li>{escape(line)}</li>" for line in layout.ratios)
         parts += ["<h3>Cost</h3>", table, f"<ul>{ratios}</ul>" if ratios else ""]
     return "\n".join([*parts, "</section>\n"])

@@ -59,9 +59,13 @@ def is_number(value: Any) -> bool:
 
 
 def short(value: float) -> str:
-    """A cost with about three significant digits."""
+    """A cost with two or three significant digits."""
+    if 0 < value < 1:
+        return f"{value:.2g}"
     if value < 10:
         return f"{value:.1f}"
     if value < 10_000:
         return f"{value:,.0f}"
-    return f"{value / 1e3:,.0f} k" if value < 1e7 else f"{value / 1e6:,.0f} M"
+    if value < 1e7:
+        return f"{value / 1e3:,.0f} k"
+    return f"{value / 1e6:,.0f} M" if value < 1e10 else f"{value:.2g}".replace("e+", "e")

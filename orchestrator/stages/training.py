@@ -13,6 +13,7 @@ import pandas as pd
 from orchestrator.decoders import DecoderSpec, Example, Recipe, check_template
 from orchestrator.decoders.spec import differences
 from orchestrator.errors import StageError, UserError
+from orchestrator.provenance import PeakMemory
 from orchestrator.stage import Build, Stage, runtime
 from orchestrator.stages.annotations import Annotations, read_annotations
 from orchestrator.stages.speech import Open, Speech, load_all, unreadable
@@ -85,6 +86,7 @@ class Training(Stage):
         from orchestrator.decoders.parallel import Parallel
 
         self.check()
+        memory = PeakMemory()
         parallel = Parallel.here()
         if self.decoder.gpus > parallel.size == 1:
             logging.getLogger(__name__).warning(
@@ -122,6 +124,8 @@ class Training(Stage):
         report = (
             result.summary()
             | {"train_seconds": round(result.seconds, 3), "trials_at_once": self.trials_at_once}
+            # Here and not in the artifact's manifest: with several processes, whoever writes that is none of them.
+            | {"peak_memory_bytes": memory.bytes()}
             | self._before(at)
             | self.speech.cost(at.open)
         )

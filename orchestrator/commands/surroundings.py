@@ -1,0 +1,43 @@
+"""Commands about what surrounds a grid: the MLflow UI, and what this machine has."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from orchestrator.commands.common import StoreOption, out
+from orchestrator.errors import UserError
+from orchestrator.store import DEFAULT_STORE, local_path
+
+
+def ui(
+    store: StoreOption = DEFAULT_STORE,
+    port: Annotated[int, typer.Option(help="On 127.0.0.1.")] = 5000,
+) -> None:
+    """Opens the MLflow UI of the store on 127.0.0.1."""
+    database = local_path(store) / "mlflow.db"
+    if not database.exists():
+        raise UserError(
+            f"there is nothing to show yet: {database} doesn't exist. Run a space first: tokengrid run demo"
+        )
+    out.print(f"MLflow on [link]http://127.0.0.1:{port}[/] (Ctrl-C ends it)")
+    arguments = ["server", "--backend-store-uri", f"sqlite:///{database}", "--host", "127.0.0.1", "--port", str(port)]
+    arguments += ["--default-artifact-root", (database.parent / "mlartifacts").as_uri(), "--workers", "1"]
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.execv(sys.executable, [sys.executable, "-m", "mlflow", *arguments])
+
+
+def doctor(
+    store: StoreOption = DEFAULT_STORE,
+    address: Annotated[str | None, typer.Option(envvar="RAY_ADDRESS", help="Of a Ray cluster to look at.")] = None,
+) -> None:
+    """Says what this machine and a cluster have, and what is missing."""
+    from orchestrator.doctor import examine
+
+    report = examine(store, address)
+    out.print(report.render())
+    if report.problems:
+        raise typer.Exit(1)
