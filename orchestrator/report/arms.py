@@ -120,12 +120,13 @@ def _point(axes: Axes, panel: Panel, place: Place, y: int, bounds: tuple[float, 
         edge, mark = (bounds[1] - room, ">") if value > bounds[1] else (bounds[0] + room, "<")
         axes.plot(edge, y, marker=mark, markersize=5, color=KINDS["none"][0])
         return
-    interval = place.interval and tuple(panel.shown(end) for end in place.interval)
-    drawing.bar(axes, y, interval, place, upright=False)
+    colour, marker, _ = KINDS[place.kind]
+    if place.interval is not None:
+        axes.hlines(y, *map(panel.shown, place.interval), color=colour, linewidth=1.1, alpha=0.65, zorder=2)
     if len(place.values) > 1:
         seeds = [panel.shown(one) for one in place.values]
-        axes.plot(seeds, [y] * len(seeds), "|", color=KINDS[place.kind][0], markersize=7, zorder=4)
-    drawing.point(axes, value, y, place)
+        axes.plot(seeds, [y] * len(seeds), "|", color=colour, markersize=7, zorder=4)
+    axes.plot(value, y, marker, color=colour, markersize=5, zorder=3)
     if place.entry.published is not None:
         axes.plot(panel.shown(place.entry.published), y, "D", markersize=5, color=INK, fillstyle="none", zorder=4)
 

@@ -61,9 +61,7 @@ def bitrate(matrix: Matrix) -> Figure:
         bars = drawing.bars(panel, places, points)
         drawing.cost_axis(ax.xaxis, bits, "bits per second of audio")
         said = drawing.floor_line(ax, panel, drawing.heights(points, bars))
-        for place, (x, y) in zip(places, points, strict=True):
-            drawing.bar(ax, x, place.interval and tuple(panel.shown(end) for end in place.interval), place)
-            drawing.point(ax, x, y, place)
+        drawing.scatter(ax, panel, places, points)
         drawing.score_axis(ax.yaxis, panel)
         drawing.head(ax, panel, said)
         wanted = [i for i, place in enumerate(places) if len(places) <= NAMED or place is _best(panel, place.kind)]

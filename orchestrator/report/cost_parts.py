@@ -233,7 +233,7 @@ def _draw_ratios(
     axes.set_yticklabels([PARTS[part] for part in parts])
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x", color=FAINT, alpha=0.3, linewidth=0.5)
-    axes.set_xlabel("discrete as a share of continuous, to the best evaluation (% , log scale)")
+    axes.set_xlabel("discrete as a share of continuous, to the best evaluation (%, log scale)")
     axes.set_title("Training, discrete ÷ continuous", loc="left", weight="bold", fontsize=FONT)
 
 

@@ -67,7 +67,7 @@ def curves(matrix: Matrix) -> Figure:
         2 * lines * columns,
         columns,
         height=SIZE,
-        gap=(0.62, 0.62),
+        gap=(0.62, 0.7),
         handles=[*handles, kept],
         notes=(
             "Dev error: share of wrong answer tokens, the right ones before them given. Loss: nats an answer token, on dev"

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from orchestrator.matrix import Matrix
     from orchestrator.report.layout import Layout
 
+Point = tuple[float, float]
 WIDTH, FONT, LINE = 7.5, 8, 0.16
 """Inches across a figure, points of its text, inches of a line of notes."""
 CHARACTER = 0.062
@@ -81,7 +82,7 @@ def sheet(
     """
     columns = max(1, min(columns, count))
     rows = math.ceil(count / columns)
-    lines = [line for note in notes if note for line in textwrap.wrap(note, int(WIDTH / (CHARACTER * 0.8)))]
+    lines = [line for note in notes if note for line in textwrap.wrap(note, int(WIDTH / (CHARACTER * 0.85)))]
     across = min((WIDTH - left - right - (columns - 1) * gap[0]) / columns, 4.6)
     of_legend = _legend_columns(handles)
     legend = math.ceil(len(handles) / of_legend) * (LINE + 0.02) + 0.1 if handles else 0.0
@@ -118,7 +119,7 @@ def empty(title: str, why: str) -> Figure:
 
 def head(axes: Axes, panel: Panel, said: str = "") -> None:
     """Names a panel by its task; what else must be said of it stands below."""
-    axes.set_title(panel.column.title, loc="left", weight="bold", fontsize=FONT, pad=13)
+    axes.set_title(panel.column.title, loc="left", weight="bold", fontsize=FONT, pad=13 if said else 5)
     if said:
         axes.text(0, 1.025, said, transform=axes.transAxes, fontsize=FONT - 1.5, color=SOFT, va="bottom")
 
@@ -153,7 +154,7 @@ def cost_axis(axis: Axis, values: Sequence[float], name: str, log: bool | None =
         set_scale("log")
         room = max((high / low) ** 0.08, 1.15)
         low, high = low / room, high * room
-        axis.set_major_locator(FixedLocator(log_ticks(low, high)))
+        axis.set_major_locator(FixedLocator(log_ticks(low, high, most=3 if short else 5)))
         axis.set_minor_locator(NullLocator())
     else:
         low, high = 0.0, high * 1.08 or 1.0
@@ -164,9 +165,9 @@ def cost_axis(axis: Axis, values: Sequence[float], name: str, log: bool | None =
 
 
 def log_ticks(low: float, high: float, most: int = 5) -> list[float]:
-    """Round numbers between two bounds, few enough to be read: 1, 2, 5, 10 …, or powers of ten only."""
+    """Round numbers between two bounds, few enough to be read: 1, 2, 5, 10 …, or powers of ten alone."""
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    for steps in ((1, 2, 5), (1, 3), (1,)):
+    for steps in ((1, 1.5, 2, 3, 5, 7), (1, 2, 5), (1, 3), (1,)):
         ticks = [step * 10.0**decade for decade in decades for step in steps if low <= step * 10.0**decade <= high]
         if 2 <= len(ticks) <= most:
             return ticks
@@ -184,18 +185,26 @@ def si(value: float) -> str:
     return f"{value:.3g}"
 
 
-def point(axes: Axes, x: float, y: float, place: Place, hollow: bool = False, **style: Any) -> None:
-    """A score as the mark of its kind of features."""
-    colour, marker, _ = KINDS[place.kind]
-    given = {"marker": marker, "markersize": 5, "linestyle": "", "zorder": 3} | style
-    axes.plot([x], [y], color=colour, markerfacecolor=GROUND if hollow else colour, markeredgewidth=1, **given)
+def scatter(axes: Axes, panel: Panel, places: Sequence[Place], points: Sequence[Point], hollow: bool = False) -> None:
+    """Scores over a cost as marks of their kinds of features, with their intervals.
 
-
-def bar(axes: Axes, at: float, interval: tuple[float, float] | None, place: Place, upright: bool = True) -> None:
-    """The interval of a score; nothing where it isn't known."""
-    if interval is not None:
-        draw = axes.vlines if upright else axes.hlines
-        draw(at, *interval, color=KINDS[place.kind][0], linewidth=1.1, alpha=0.65, zorder=2)
+    Args:
+        hollow: whether places that were stopped by their budget are drawn so.
+    """
+    many = len(places) > 40
+    for kind, (colour, marker, _) in KINDS.items():
+        mine = [(place, point) for place, point in zip(places, points, strict=True) if place.kind == kind]
+        lines = bars(panel, [place for place, _ in mine], [point for _, point in mine])
+        if lines:
+            xs, lows, _, highs = zip(*lines, strict=True)
+            axes.vlines(
+                xs, lows, highs, color=colour, linewidth=0.6 if many else 1.1, alpha=0.3 if many else 0.65, zorder=2
+            )
+        for empty_inside in (False, True):
+            shown = [point for place, point in mine if (hollow and not place.converged) == empty_inside]
+            style = {"markersize": 3.5 if many else 5, "markeredgewidth": 1, "linestyle": "", "zorder": 3}
+            style |= {"markerfacecolor": GROUND} if empty_inside else {}
+            axes.plot([x for x, _ in shown], [y for _, y in shown], marker=marker, color=colour, **style)
 
 
 def kind_handles(kinds: Iterable[str]) -> list[Line2D]:
@@ -226,7 +235,7 @@ def line_styles(rows: Sequence[tuple[Any, str]]) -> dict[Any, dict[str, Any]]:
 
 def annotate(
     axes: Axes,
-    points: Sequence[tuple[float, float]],
+    points: Sequence[Point],
     texts: Sequence[str],
     wanted: Sequence[int],
     lines: Sequence[tuple[float, float, float, float]] = (),
@@ -275,9 +284,7 @@ def _overlap(a: Sequence[float], b: Sequence[float]) -> bool:
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
-def bars(
-    panel: Panel, places: Sequence[Place], points: Sequence[tuple[float, float]]
-) -> list[tuple[float, float, float, float]]:
+def bars(panel: Panel, places: Sequence[Place], points: Sequence[Point]) -> list[tuple[float, float, float, float]]:
     """The intervals of points as upright lines (x, y, x, y) in the unit of the heading."""
     return [
         (x, panel.shown(place.interval[0]), x, panel.shown(place.interval[1]))
@@ -286,7 +293,7 @@ def bars(
     ]
 
 
-def heights(points: Sequence[tuple[float, float]], lines: Sequence[tuple[float, float, float, float]]) -> list[float]:
+def heights(points: Sequence[Point], lines: Sequence[tuple[float, float, float, float]]) -> list[float]:
     """All that an upright axis must reach."""
     return [*(y for _, y in points), *(line[1] for line in lines), *(line[3] for line in lines)]
 

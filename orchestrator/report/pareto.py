@@ -77,9 +77,7 @@ def _draw(axes: Axes, panel: Panel) -> None:
     xs, ys = [x for x, _ in steps], [y for _, y in steps]
     corners = list(zip([*xs[1:], axes.get_xlim()[1]], ys, strict=True))
     axes.step([*xs, corners[-1][0]], [*ys, ys[-1]], where="post", color=INK, linewidth=1)
-    for place, (x, y) in zip(places, points, strict=True):
-        drawing.bar(axes, x, place.interval and tuple(panel.shown(end) for end in place.interval), place)
-        drawing.point(axes, x, y, place, hollow=not place.converged)
+    drawing.scatter(axes, panel, places, points, hollow=True)
     drawing.score_axis(axes.yaxis, panel)
     drawing.head(axes, panel, said)
     level = [(x, y, *corner) for (x, y), corner in zip(steps, corners, strict=True)]
