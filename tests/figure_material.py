@@ -153,7 +153,9 @@ def matrices() -> dict[str, Matrix]:
         "seeds": Matrix("seeds", seeds),
         "layers": Matrix("layers", grid(tasks=["asr", "intent"], layer=(3, 9, 21, 24, "weighted"))),
         "decoders": Matrix("decoders", grid(tasks=["asr", "intent"], decoder=("tiny", "small", "large"))),
-        "large": Matrix("large", grid(arms=[CONTINUOUS, *large], layer=range(2, 24, 3), encoder=("hubert", "wavlm"))),
+        "large": Matrix(
+            "large", grid(["asr", "intent"], [CONTINUOUS, *large], layer=(3, 9, 15, 21), encoder=("hubert", "wavlm"))
+        ),
     }
 
 

@@ -19,9 +19,10 @@ from orchestrator.matrix import Matrix
 from orchestrator.report import FIGURES, describe, draw, drawable
 from orchestrator.report.compute import COSTS, best_so_far, equal_compute, within
 from orchestrator.report.cost_parts import comparisons
-from orchestrator.report.drawing import log_ticks, save_all, si, svg
+from orchestrator.report.drawing import save_all, svg
 from orchestrator.report.front import dominates, front
 from orchestrator.report.places import panels, selected
+from orchestrator.report.scales import log_ticks, si
 
 OURS = [name for name in FIGURES if name not in ("heatmap", "token_distribution")]
 ALL = list(matrices())
@@ -214,7 +215,7 @@ def test_what_is_too_much_to_be_read_is_left_out_and_said():
         said = " ".join(texts(draw(figure, made)))
         assert re.search(r"\b\d+ of \d+ (configurations|lines) are\s+shown", said), figure
     rows, note = selected(panels(made), 20)
-    assert len(rows) == 20 and note.startswith("20 of 208")
+    assert len(rows) == 20 and note.startswith("20 of 104")
     for panel in panels(made):
         assert {panel.best("continuous").row, panel.best("discrete").row} <= set(rows)
 
@@ -262,7 +263,7 @@ def test_text_stays_text_and_a_themed_figure_has_the_ink_of_the_page():
 
 def test_the_same_matrix_gives_the_same_files_and_nothing_of_the_style_stays_behind(tmp_path: Path):
     before = dict(mpl.rcParams)
-    made = Matrix("one", grid(tasks=["asr"]))
+    made = Matrix("one", grid(tasks=["asr"], arms=DEMO[:2]))
     first, again = (save_all(made, tmp_path / folder) for folder in ("a", "b"))
     assert [path.name for path in first] == [f"{n}.{end}" for n in drawable(made) for end in ("png", "svg")]
     for one, other in zip(first, again, strict=True):

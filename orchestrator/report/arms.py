@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from orchestrator.report import drawing
+from orchestrator.report import drawing, scales
 from orchestrator.report.drawing import CHARACTER, FAINT, FONT, INK, KINDS, SOFT, WIDTH
 from orchestrator.report.places import SPEECH, Panel, Place, panels, selected
 from orchestrator.report.words import ABSENT
@@ -43,7 +43,7 @@ def describe(matrix: Matrix) -> str:
 def arms(matrix: Matrix) -> Figure:
     """Draws continuous, centroids, discrete and none in every task, each task in its own unit."""
     title = f"{matrix.space}: scores by kind of features"
-    found = [panel for panel in panels(matrix) if panel.scored]
+    found, more = drawing.limited([panel for panel in panels(matrix) if panel.scored])
     if not found:
         return drawing.empty(title, "no cell has a score yet")
     rows, left_out = selected(found, MOST)
@@ -54,7 +54,7 @@ def arms(matrix: Matrix) -> Figure:
     beside = max(len(text) for of in texts.values() for text in of.values()) * CHARACTER * 0.9 + 0.12
     left = max(len(labels[row]) for row in rows) * CHARACTER * 0.92 + 0.25
     columns = max(1, min(3, int((WIDTH - left) / (1.15 + beside))))
-    floors = {panel: drawing.limits(panel, _values(panel, rows)) for panel in found}
+    floors = {panel: scales.limits(panel, _values(panel, rows)) for panel in found}
     figure, axes = drawing.sheet(
         title,
         len(found),
@@ -64,7 +64,7 @@ def arms(matrix: Matrix) -> Figure:
         right=beside,
         gap=(beside + 0.06, 0.86),
         handles=_handles(found, rows),
-        notes=(drawing.spread_note(found), " · ".join(drawing.sign_notes(matrix.layout)), left_out),
+        notes=(drawing.spread_note(found), " · ".join(drawing.sign_notes(matrix.layout)), left_out, more),
         labels=[2] if any(said for *_, said in floors.values()) else [],
     )
     for i, (panel, ax) in enumerate(zip(found, axes, strict=True)):
@@ -73,7 +73,7 @@ def arms(matrix: Matrix) -> Figure:
         ax.set_yticklabels([labels[row] for row in rows] if i % columns == 0 else [])
         ax.tick_params(axis="y", length=0)
         ax.set_title(panel.column.title, loc="left", weight="bold", fontsize=FONT)
-        drawing.score_axis(ax.xaxis, panel)
+        scales.score_axis(ax.xaxis, panel)
         if floor is not None:
             ax.axvline(floor, color=KINDS["none"][0], linewidth=1, linestyle=(0, (2, 2)), zorder=1)
         if said:

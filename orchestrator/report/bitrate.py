@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
 
-from orchestrator.report import drawing
+from orchestrator.report import drawing, marks, scales
 from orchestrator.report.places import Panel, Place, panels
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def describe(matrix: Matrix) -> str:
     for panel in panels(matrix):
         best = [_best(panel, kind) for kind in drawing.KINDS]
         texts = [
-            f"{place.label} {panel.column.text(place.entry.value)} at {drawing.si(place.cost(COST))} bits/s"
+            f"{place.label} {panel.column.text(place.entry.value)} at {scales.si(place.cost(COST))} bits/s"
             for place in best
             if place is not None
         ]
@@ -41,7 +41,7 @@ def describe(matrix: Matrix) -> str:
 def bitrate(matrix: Matrix) -> Figure:
     """Draws the score of every configuration over the bits that its features take per second of audio."""
     title = f"{matrix.space}: score against bitrate"
-    found = [panel for panel in panels(matrix) if _places(panel)]
+    found, more = drawing.limited([panel for panel in panels(matrix) if _places(panel)])
     if not found:
         return drawing.empty(title, "no cell with a known bitrate has a score yet")
     figure, axes = drawing.sheet(
@@ -52,20 +52,21 @@ def bitrate(matrix: Matrix) -> Figure:
             f"{drawing.spread_note(found)} Dashed: guessing.",
             "Bitrate: of continuous features bits · dimensions · frame rate as they are stored; of tokens their number "
             "after de-duplication and BPE times log2 of the vocabulary.",
+            more,
         ),
     )
     bits = [place.cost(COST) for panel in found for place in _places(panel)]
     for panel, ax in zip(found, axes, strict=True):
         places = _places(panel)
         points = [(place.cost(COST), panel.shown(place.entry.value)) for place in places]
-        bars = drawing.bars(panel, places, points)
-        drawing.cost_axis(ax.xaxis, bits, "bits per second of audio")
-        said = drawing.floor_line(ax, panel, drawing.heights(points, bars))
-        drawing.scatter(ax, panel, places, points)
-        drawing.score_axis(ax.yaxis, panel)
-        drawing.head(ax, panel, said)
+        bars = marks.bars(panel, places, points)
+        scales.cost_axis(ax.xaxis, bits, "bits per second of audio")
+        said = scales.floor_line(ax, panel, marks.heights(points, bars))
+        marks.scatter(ax, panel, places, points)
+        scales.score_axis(ax.yaxis, panel)
+        scales.head(ax, panel, said)
         wanted = [i for i, place in enumerate(places) if len(places) <= NAMED or place is _best(panel, place.kind)]
-        drawing.annotate(ax, points, [places[i].short for i in wanted], wanted, bars)
+        marks.annotate(ax, points, [places[i].short for i in wanted], wanted, bars)
     return figure
 
 

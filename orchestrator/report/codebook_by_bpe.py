@@ -76,13 +76,13 @@ def codebook_by_bpe(matrix: Matrix) -> Figure:
     """Draws k × BPE of every task; configurations that differ in more have panels of their own."""
     title = f"{matrix.space}: codebook size by BPE vocabulary"
     groups = [group for group in _groups(matrix) if group.scored]
-    shown = groups[:GROUPS]
-    drawn = [(group, panel, places) for group in shown for panel, places in group.panels if _scores(places)]
+    shown = groups[: max(1, min(GROUPS, drawing.PANELS // max(1, len(matrix.layout.columns))))]
+    drawn, more = drawing.limited([(g, panel, places) for g in shown for panel, places in g.panels if _scores(places)])
     if not drawn:
         return drawing.empty(title, "no discrete cell has a score yet")
     ks = [len(group.values(0)) for group in shown]
     bpes = [len(group.values(1)) for group in shown]
-    columns = max(1, min(3, int(6.7 / (min(max(bpes), SIDE) * 0.42 + 0.6))))
+    columns = max(1, min(3, int(6.9 / (min(max(bpes), SIDE) * 0.4 + 0.6))))
     several = len(shown) > 1
     figure, axes = drawing.sheet(
         title,
@@ -90,7 +90,7 @@ def codebook_by_bpe(matrix: Matrix) -> Figure:
         columns,
         height=min(max(ks), SIDE) * 0.3 + 0.05,
         left=0.72,
-        gap=(0.62, 0.95 if several else 0.8),
+        gap=(0.62, 0.88 if several else 0.75),
         handles=[
             Patch(facecolor=COLOURS(0.0), edgecolor=SOFT, linewidth=0.5, label="worst of its panel"),
             Patch(facecolor=COLOURS(0.5), edgecolor=SOFT, linewidth=0.5, label="half way"),
@@ -99,7 +99,10 @@ def codebook_by_bpe(matrix: Matrix) -> Figure:
         notes=(
             f"All panels: {shown[0].fixed}." if not several and shown[0].fixed else "",
             "Colours span the range of each panel alone, however small it is; blank: not in this space.",
-            f"{GROUPS} of {len(groups)} groups are shown, those with most scores." if len(groups) > GROUPS else "",
+            f"{len(shown)} of {len(groups)} groups are shown, those with most scores."
+            if len(groups) > len(shown)
+            else "",
+            more,
             f"Of an axis with more than {SIDE} values, the first {SIDE}." if max(*ks, *bpes) > SIDE else "",
         ),
     )

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from orchestrator.report import drawing
+from orchestrator.report import drawing, scales
 from orchestrator.report.drawing import FAINT, FONT, INK
 from orchestrator.report.layout import ROW
 from orchestrator.report.places import Cell, Place, panels, selected
@@ -74,7 +74,7 @@ def describe(matrix: Matrix) -> str:
     parts = [
         f"Training cost of discrete tokens as a share of continuous features': {drawing.listed(said)}" if said else ""
     ]
-    parts.append(f"{dear} takes most seconds, {drawing.si(sum(bars[dear].values()))} a cell" if dear else "")
+    parts.append(f"{dear} takes most seconds, {scales.si(sum(bars[dear].values()))} a cell" if dear else "")
     return ("; ".join(part for part in parts if part) or "Cost by parts: nothing measured yet") + "."
 
 
@@ -227,7 +227,7 @@ def _draw_ratios(
     every = [ratio for one in shown for ratios in one.ratios.values() for ratio in ratios]
     low, high = min([*every, 0.5, *(BAND if claimed else ())]) / 1.15, max([*every, 1.0]) * 1.15
     axes.set(xscale="log", xlim=(low, high), ylim=(len(parts) - 0.4, -0.6), yticks=range(len(parts)))
-    axes.xaxis.set_major_locator(FixedLocator(drawing.log_ticks(low, high, most=8)))
+    axes.xaxis.set_major_locator(FixedLocator(scales.log_ticks(low, high, most=8)))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.3g}"))
     axes.set_yticklabels([PARTS[part] for part in parts])
@@ -246,12 +246,12 @@ def _draw_bars(axes: Axes, bars: Mapping[str, Mapping[str, float]], stages: Sequ
                 y, told, 0.72, start, color=COLOURS[i % 8], hatch=HATCHES[i % 8], edgecolor="#ffffff", linewidth=0
             )
             start += told
-        axes.text(start, y, f" {drawing.si(start)}", va="center", fontsize=FONT - 1)
+        axes.text(start, y, f" {scales.si(start)}", va="center", fontsize=FONT - 1)
     most = max((sum(of.values()) for of in bars.values()), default=1.0)
     axes.set(ylim=(len(bars) - 0.4, -0.6), xlim=(0, most * 1.1 or 1.0), yticks=range(len(bars)))
     axes.set_yticklabels(list(bars))
     axes.tick_params(axis="y", length=0)
     axes.xaxis.set_major_locator(MaxNLocator(6))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: drawing.si(value)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: scales.si(value)))
     axes.set_xlabel("seconds a cell")
     axes.set_title("Seconds by stage", loc="left", weight="bold", fontsize=FONT)

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from orchestrator.report import drawing
+from orchestrator.report import drawing, scales
 from orchestrator.report.drawing import INK
 from orchestrator.report.places import Cell, Panel, Place, panels, selected
 from orchestrator.report.words import is_number
@@ -47,7 +47,7 @@ def describe(matrix: Matrix) -> str:
 def curves(matrix: Matrix) -> Figure:
     """Draws the learning curves of every task: above the dev error, below it the loss on dev (and on training data)."""
     title = f"{matrix.space}: learning curves"
-    found = _panels(matrix)
+    found, more = drawing.limited(_panels(matrix))
     if not found:
         return drawing.empty(title, "no cell has a learning curve yet")
     rows, left_out = selected(found, MOST)
@@ -74,6 +74,7 @@ def curves(matrix: Matrix) -> Figure:
             + (", and thin and dotted on training data." if both else "."),
             "Thin: single seeds; thick: their mean, as far as all of them went." if several else "",
             left_out,
+            more,
         ),
     )
     for i, panel in enumerate(found):
@@ -84,8 +85,8 @@ def curves(matrix: Matrix) -> Figure:
         ):
             _draw(ax, panel, rows, styles, key, both)
             ax.set_ylabel(name)
-            drawing.quiet_grid(ax)
-        drawing.head(axes[above], panel)
+            scales.quiet_grid(ax)
+        scales.head(axes[above], panel)
         axes[above + columns].set_xlabel("epoch")
     for i in range(len(found), len(found) + spare):
         above = 2 * columns * (i // columns) + i % columns

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from orchestrator.report import drawing
+from orchestrator.report import drawing, scales
 from orchestrator.report.places import Place
 from orchestrator.report.series import draw, kept, series
 
@@ -32,7 +32,7 @@ def describe(matrix: Matrix) -> str:
             best = max(
                 (place for x, place in points if x == size), key=lambda place: panel.column.better * place.entry.value
             )
-            texts.append(f"{best.label} {panel.column.text(best.entry.value)} with {drawing.si(size)}")
+            texts.append(f"{best.label} {panel.column.text(best.entry.value)} with {scales.si(size)}")
         said[f"{panel.column.title} ({panel.column.heading})"] = ", ".join(texts)
     return f"Score against decoder parameters; the best of the smallest and the largest: {drawing.listed(said)}."
 
@@ -41,25 +41,21 @@ def describe(matrix: Matrix) -> str:
 def decoder_size(matrix: Matrix) -> Figure:
     """Draws the score of every decoder over its parameters, those of the speech embeddings or the adapter among them."""
     title = f"{matrix.space}: score against decoder size"
-    found = series(matrix, "decoder", _at)
+    found, more = drawing.limited(series(matrix, "decoder", _at))
     if not found:
         return drawing.empty(title, "no configuration has scores with two decoders yet")
-    lines, left_out = kept(found)
+    lines, *said = kept(found)
     styles = drawing.line_styles([(key, line.kind) for key, line in lines.items()])
     figure, axes = drawing.sheet(
         title,
         len(found),
         handles=[Line2D([], [], label=line.label, **styles[key]) for key, line in lines.items()],
-        notes=(
-            f"{drawing.spread_note([panel for panel, _ in found])} Dashed: guessing (the best of all decoders).",
-            "Parameters: of the decoder with its speech embeddings or adapter.",
-            left_out,
-        ),
+        notes=(*said, "Parameters: of the decoder with its speech embeddings or adapter.", more),
     )
     sizes = [x for _, of in found for line in of for x, _ in line.points]
     for (panel, of), ax in zip(found, axes, strict=True):
         draw(ax, panel, of, lines)
-        drawing.cost_axis(ax.xaxis, sizes, "decoder parameters", log=True)
+        scales.cost_axis(ax.xaxis, sizes, "decoder parameters", log=True)
     return figure
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from orchestrator.report import drawing
+from orchestrator.report import drawing, scales
 from orchestrator.report.compute import COSTS, best_so_far, curves_of
 from orchestrator.report.compute import equal_compute as table
 from orchestrator.report.drawing import FAINT, FONT, SOFT
@@ -32,7 +32,7 @@ def describe(matrix: Matrix) -> str:
     said = {}
     for one in table(matrix):
         if (best := one.best(-1)) is not None:
-            said[one.title] = f"{best.label} with {100 * best.errors[-1]:.3g} % at {drawing.si(one.budgets[-1])}FLOPs"
+            said[one.title] = f"{best.label} with {100 * best.errors[-1]:.3g} % at {scales.si(one.budgets[-1])}FLOPs"
     return f"Least dev error at equal compute; ahead at the largest budget that all have spent: {drawing.listed(said)}."
 
 
@@ -40,7 +40,9 @@ def describe(matrix: Matrix) -> str:
 def equal_compute(matrix: Matrix) -> Figure:
     """Draws the least dev error so far as steps: what a budget buys, for every budget."""
     title = f"{matrix.space}: quality at equal compute"
-    found = [panel for panel in panels(matrix, first_only=True) if any(curves_of(panel, cost) for cost in COSTS)]
+    found, more = drawing.limited(
+        [panel for panel in panels(matrix, first_only=True) if any(curves_of(panel, cost) for cost in COSTS)]
+    )
     if not found:
         return drawing.empty(title, "no cell has a learning curve yet")
     rows, left_out = selected(found, MOST)
@@ -60,6 +62,7 @@ def equal_compute(matrix: Matrix) -> Figure:
             "all configurations of the task have spent, up to which they are compared.",
             f"{drawing.company_note(kinds.values())} FLOPs and seconds are of training the decoder; shared stages are not in them.",
             left_out,
+            more,
         ),
     )
     for i, panel in enumerate(found):
@@ -68,12 +71,12 @@ def equal_compute(matrix: Matrix) -> Figure:
             drawn = [(place, curves) for place, curves in curves_of(panel, cost) if place.row in rows]
             spent = [best_so_far(curve, cost)[-1][0] for _, curves in curves_of(panel, cost) for curve in curves]
             reach = [x for _, curves in drawn for curve in curves for x, _ in best_so_far(curve, cost)]
-            drawing.head(ax, panel)
-            drawing.quiet_grid(ax)
+            scales.head(ax, panel)
+            scales.quiet_grid(ax)
             if not reach:
                 ax.text(0.5, 0.5, "not measured", transform=ax.transAxes, ha="center", fontsize=FONT - 1, color=SOFT)
                 continue
-            drawing.cost_axis(ax.xaxis, reach, name, log=True, short=True)
+            scales.cost_axis(ax.xaxis, reach, name, log=True, short=True)
             ax.axvline(min(spent), color=FAINT, linewidth=1, zorder=0)
             for place, curves in drawn:
                 for curve in curves:

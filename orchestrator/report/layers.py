@@ -39,10 +39,10 @@ def layers(matrix: Matrix) -> Figure:
     """Draws the score of every layer; a learned weighted sum of layers stands beside the single ones."""
     title = f"{matrix.space}: score against encoder layer"
     at = _at(matrix)
-    found = series(matrix, "layer", at)
+    found, more = drawing.limited(series(matrix, "layer", at))
     if not found:
         return drawing.empty(title, "no configuration has scores of two layers yet")
-    lines, left_out = kept(found)
+    lines, *said = kept(found)
     styles = drawing.line_styles([(key, line.kind) for key, line in lines.items()])
     places = [place for _, of in found for line in of for _, place in line.points]
     names = {x: show(place.coordinates["layer"]) for place in places if (x := at(place)) is not None}
@@ -50,7 +50,7 @@ def layers(matrix: Matrix) -> Figure:
         title,
         len(found),
         handles=[Line2D([], [], label=line.label, **styles[key]) for key, line in lines.items()],
-        notes=(f"{drawing.spread_note([panel for panel, _ in found])} Dashed: guessing.", left_out),
+        notes=(*said, more),
     )
     low, high = min(names), max(names)
     for (panel, of), ax in zip(found, axes, strict=True):

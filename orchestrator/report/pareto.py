@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from orchestrator.report import drawing
+from orchestrator.report import drawing, marks, scales
 from orchestrator.report.drawing import INK
 from orchestrator.report.front import front
 from orchestrator.report.places import Panel, Place, panels
@@ -31,7 +31,7 @@ def describe(matrix: Matrix) -> str:
     for panel in panels(matrix):
         places = _places(panel)
         texts = [
-            f"{place.label} {panel.column.text(place.entry.value)} after {drawing.si(place.cost(COST))} s"
+            f"{place.label} {panel.column.text(place.entry.value)} after {scales.si(place.cost(COST))} s"
             for place in (places[i] for i in _front(panel, places))
         ]
         if texts:
@@ -43,7 +43,7 @@ def describe(matrix: Matrix) -> str:
 def pareto(matrix: Matrix) -> Figure:
     """Draws the score of every configuration over the seconds of training to its best evaluation."""
     title = f"{matrix.space}: score against training time"
-    found = [panel for panel in panels(matrix) if _places(panel)]
+    found, more = drawing.limited([panel for panel in panels(matrix) if _places(panel)])
     if not found:
         return drawing.empty(title, "no cell has a score and a training time yet")
     every = [place for panel in found for place in _places(panel)]
@@ -58,6 +58,7 @@ def pareto(matrix: Matrix) -> Figure:
         notes=(
             f"{drawing.spread_note(found)} Training time is to the evaluation whose weights are kept; shared stages are not in it.",
             f"Pareto front: the best score to be had for the time. {drawing.company_note(every)} {drawing.budget_note(every)}",
+            more,
         ),
     )
     for panel, ax in zip(found, axes, strict=True):
@@ -68,21 +69,21 @@ def pareto(matrix: Matrix) -> Figure:
 def _draw(axes: Axes, panel: Panel) -> None:
     places = _places(panel)
     points = [(place.cost(COST), panel.shown(place.entry.value)) for place in places]
-    bars = drawing.bars(panel, places, points)
-    drawing.cost_axis(axes.xaxis, [x for x, _ in points], "training seconds")
-    said = drawing.floor_line(axes, panel, drawing.heights(points, bars))
+    bars = marks.bars(panel, places, points)
+    scales.cost_axis(axes.xaxis, [x for x, _ in points], "training seconds")
+    said = scales.floor_line(axes, panel, marks.heights(points, bars))
     on = _front(panel, places)
     # What a budget buys is the best that is no dearer: flat until the next point of the front.
     steps = [points[i] for i in on]
     xs, ys = [x for x, _ in steps], [y for _, y in steps]
     corners = list(zip([*xs[1:], axes.get_xlim()[1]], ys, strict=True))
     axes.step([*xs, corners[-1][0]], [*ys, ys[-1]], where="post", color=INK, linewidth=1)
-    drawing.scatter(axes, panel, places, points, hollow=True)
-    drawing.score_axis(axes.yaxis, panel)
-    drawing.head(axes, panel, said)
+    marks.scatter(axes, panel, places, points, hollow=True)
+    scales.score_axis(axes.yaxis, panel)
+    scales.head(axes, panel, said)
     level = [(x, y, *corner) for (x, y), corner in zip(steps, corners, strict=True)]
     upright = [(*corner, corner[0], y) for corner, y in zip(corners, ys[1:], strict=False)]
-    drawing.annotate(axes, points, [places[i].short for i in on], on, [*bars, *level, *upright])
+    marks.annotate(axes, points, [places[i].short for i in on], on, [*bars, *level, *upright])
 
 
 def _places(panel: Panel) -> list[Place]:

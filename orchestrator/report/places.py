@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import statistics
 from collections.abc import Mapping, Sequence
@@ -145,27 +146,23 @@ def words(coordinates: Mapping[str, Any], names: Sequence[str]) -> str:
 
 
 def selected(found: Sequence[Panel], limit: int) -> tuple[list[int], str]:
-    """At most about `limit` rows to be drawn, in the order of the layout, and a sentence about what is left out.
+    """At most `limit` rows that hear speech, in the order of the layout, and a sentence about what is left out.
 
-    The best of every kind of features in each panel comes first, then the best on average over the panels.
+    The best of every kind of features in each panel comes first, then in turn the best on average of every kind.
     """
-    ranks: dict[int, list[float]] = {}
-    wanted: dict[int, None] = {}
+    ranks: dict[str, dict[int, list[float]]] = {kind: {} for kind in SPEECH}
     for panel in found:
         order = sorted(panel.speech, key=lambda place: -panel.column.better * place.entry.value)
         for rank, place in enumerate(order):
-            ranks.setdefault(place.row, []).append(rank / len(order))
-    for kind in SPEECH:
-        for panel in found:
-            if (best := panel.best(kind)) is not None:
-                wanted.setdefault(best.row)
-    for row in sorted(ranks, key=lambda row: (statistics.fmean(ranks[row]), row)):
-        wanted.setdefault(row)
+            ranks[place.kind].setdefault(place.row, []).append(rank / len(order))
+    wanted = dict.fromkeys(best.row for kind in SPEECH for panel in found if (best := panel.best(kind)) is not None)
+    queues = [sorted(of, key=lambda row, of=of: (statistics.fmean(of[row]), row)) for of in ranks.values()]
+    wanted |= dict.fromkeys(row for turn in itertools.zip_longest(*queues) for row in turn if row is not None)
     rows = sorted(list(wanted)[:limit])
-    if len(ranks) <= limit:
+    if len(wanted) <= limit:
         return rows, ""
     return rows, (
-        f"{len(rows)} of {len(ranks)} configurations are shown: the best of every kind of features in each task, "
+        f"{len(rows)} of {len(wanted)} configurations are shown: of every kind of features the best in each task, "
         "then the best on average. The table has all."
     )
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orchestrator.report import drawing
+from orchestrator.report import drawing, marks, scales
 from orchestrator.report.places import SPEECH, Panel, Place, panels
 
 if TYPE_CHECKING:
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from orchestrator.matrix import Matrix
 
-MOST = 10
-"""How many lines are drawn."""
+MOST, SURE = 8, 5
+"""How many lines are drawn, and up to how many of them with intervals, which would hide more than they tell."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,8 +58,12 @@ def series(matrix: Matrix, coordinate: str, at: Callable[[Place], float | None])
     return found
 
 
-def kept(found: Sequence[tuple[Panel, list[Series]]]) -> tuple[dict[str, Series], str]:
-    """The lines to be drawn, those with most points first, by their keys, and a sentence about what is left out."""
+def kept(found: Sequence[tuple[Panel, list[Series]]]) -> tuple[dict[str, Series], str, str]:
+    """The lines to be drawn, those with most points first, by their keys.
+
+    Returns:
+        The lines, a sentence about points and intervals, and one about what is left out.
+    """
     size: dict[str, int] = {}
     every: dict[str, Series] = {}
     for _, of in found:
@@ -68,7 +72,13 @@ def kept(found: Sequence[tuple[Panel, list[Series]]]) -> tuple[dict[str, Series]
             size[line.key] = size.get(line.key, 0) + len(line.points)
     order = sorted(every, key=lambda key: (-size[key], list(every).index(key)))[:MOST]
     lines = {key: line for key, line in every.items() if key in order}
-    return lines, f"{MOST} of {len(every)} lines are shown, those with most points." if len(every) > MOST else ""
+    about = drawing.spread_note([panel for panel, _ in found])
+    if len(lines) > SURE:
+        about = about.replace(
+            "Bars: 95 % bootstrap intervals.", "Intervals are in the table: there are too many lines."
+        )
+    left_out = f"{MOST} of {len(every)} lines are shown, those with most points." if len(every) > MOST else ""
+    return lines, f"{about} Dashed, grey: guessing.", left_out
 
 
 def draw(axes: Axes, panel: Panel, of: Sequence[Series], lines: dict[str, Series], shift: float = 0.0) -> None:
@@ -84,10 +94,10 @@ def draw(axes: Axes, panel: Panel, of: Sequence[Series], lines: dict[str, Series
         aside = shift * (i - (len(shown) - 1) / 2)
         points = [(x + aside, panel.shown(place.entry.value)) for x, place in line.points]
         axes.plot([x for x, _ in points], [y for _, y in points], **styles[line.key] | {"markersize": 4})
-        ends = drawing.bars(panel, [place for _, place in line.points], points)
-        for x, low, _, high in ends:
+        ends = marks.bars(panel, [place for _, place in line.points], points)
+        for x, low, _, high in ends if len(lines) <= SURE else ():
             axes.vlines(x, low, high, color=styles[line.key]["color"], linewidth=0.9, alpha=0.55, zorder=1)
-        reach += [] if line.kind == "none" else drawing.heights(points, ends)
-    said = drawing.floor_line(axes, panel, reach or [panel.shown(place.entry.value) for place in panel.scored])
-    drawing.score_axis(axes.yaxis, panel)
-    drawing.head(axes, panel, said)
+        reach += [] if line.kind == "none" else marks.heights(points, ends)
+    said = scales.floor_line(axes, panel, reach or [panel.shown(place.entry.value) for place in panel.scored])
+    scales.score_axis(axes.yaxis, panel)
+    scales.head(axes, panel, said)
