@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator import report as reports
 from orchestrator.matrix import Matrix, ordered
+from orchestrator.report import files
+from orchestrator.report.drawing import save_all
 from orchestrator.report.words import is_number
 from orchestrator.tracking.values import digest, task_metric
 from tasks.metrics import direction
@@ -14,20 +17,16 @@ from tasks.metrics import direction
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-DPI = 150
-
 
 def log_artifacts(client: MlflowClient, run_id: str, matrix: Matrix, report: str | None) -> None:
     """Writes `matrix.*`, `figures/*` as PNG and SVG, and `report.html` where there is one."""
-    texts = {"csv": matrix.to_csv(), "json": matrix.to_json(), "md": matrix.to_markdown(), "html": matrix.to_html()}
-    for kind, text in texts.items():
-        client.log_text(run_id, text, f"matrix.{kind}")
+    for name, text in {**files.texts(matrix), "matrix.html": matrix.to_html()}.items():
+        client.log_text(run_id, text, name)
     if report is not None:
-        client.log_text(run_id, report, "report.html")
-    for name in reports.drawable(matrix):
-        figure = reports.draw(name, matrix)
-        client.log_figure(run_id, figure, f"figures/{name}.png", save_kwargs={"dpi": DPI})
-        client.log_figure(run_id, figure, f"figures/{name}.svg")
+        client.log_text(run_id, report, files.PAGE)
+    with tempfile.TemporaryDirectory() as folder:
+        save_all(matrix, Path(folder))
+        client.log_artifacts(run_id, folder, "figures")
 
 
 def numbers(matrix: Matrix) -> dict[str, float]:
