@@ -89,7 +89,7 @@ class Journal:
 
     def _tell_behind(self, reason: str) -> None:
         self._monitor.say(
-            f"MLflow can't be written now: {reason}. Nothing is lost, results are in the store; "
+            f"MLflow can't be written now: {reason.rstrip('.')}. Nothing is lost, results are in the store; "
             f"`tokengrid sync {self._space}` writes them later.",
             "yellow",
         )
@@ -148,7 +148,9 @@ def sync(
     except UserError:
         raise
     except Exception as error:
-        told = f"MLflow in {mlflow.without_password(tracker.uri)} could not be written: {mlflow.reason(error)}"
+        told = (
+            f"MLflow in {mlflow.without_password(tracker.uri)} could not be written: {mlflow.reason(error).rstrip('.')}"
+        )
         raise UserError(f"{told}. {len(tracker.written)} runs were; the same command goes on from there.") from error
     return Synced(mlflow.without_password(tracker.uri), len(tracker.written), sum(run is not None for run in logged))
 
