@@ -81,7 +81,7 @@ def test_a_launch_shows_its_cells_parameters_curves_and_matrix(tracker, state):
             assert run.info.end_time - run.info.start_time == 31_250
 
     files = {file.path for file in state.client.list_artifacts(parent)}
-    assert files == {"matrix.csv", "matrix.json", "matrix.md", "matrix.html", "figures"}
+    assert files == {"matrix.csv", "matrix.json", "matrix.md", "matrix.html", "matrix.tex", "figures"}
     copy = Path(state.client.download_artifacts(parent, "matrix.json")).read_text("utf-8")
     assert copy == matrix.to_json()
     assert state.client.get_run(parent).info.status == "FAILED"
