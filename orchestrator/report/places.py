@@ -126,13 +126,13 @@ def panels(matrix: Matrix, first_only: bool = False) -> list[Panel]:
     for cell in folded(matrix.cells, (*COLUMN, *ROW))[0]:
         if cell["status"] == "ok":
             by_place.setdefault((_key(cell, COLUMN), _row(cell, untold)), []).append(cell)
-    told = tuple(layout.labels)
+    told, keys = tuple(layout.labels), {r: _row(row.coordinates, untold) for r, row in rows}
     for c, column in enumerate(layout.columns):
         if first_only and not column.first:
             continue
-        places = []
+        places, column_key = [], json.dumps(list(column.key))
         for r, row in rows:
-            cells = by_place.get((json.dumps(list(column.key)), _row(row.coordinates, untold)), [])
+            cells = by_place.get((column_key, keys[r]), [])
             cells = sorted(cells, key=lambda cell: cell["seed"])
             values = tuple(value for cell in cells if (value := _score(cell, column)) is not None)
             places.append(Place(r, row.coordinates, told, layout.entries[r][c], tuple(cells), values))
