@@ -4,13 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install demo test test-fast lint clean
+.PHONY: help install demo test test-fast lint docs browser clean
 
 help:
 	@echo "make demo       run the whole grid of six tasks on synthetic speech, offline, and print the matrix"
 	@echo "make test       everything that CI runs"
 	@echo "make test-fast  the quick part of it"
 	@echo "make lint       ruff"
+	@echo "make docs       the documentation as HTML, in docs/_build"
 	@echo "make install    only install into $(VENV)"
 
 install: $(STAMP)
@@ -25,7 +26,7 @@ demo: install
 	$(BIN)/tokengrid run demo
 
 # Two processes share the quick tests; the slow ones start clusters of their own, one after the other.
-test: install lint test-fast
+test: install browser lint test-fast
 	RAY_AUTH_MODE=disabled $(BIN)/python -m pytest -m slow --durations=15
 
 test-fast: install
@@ -35,5 +36,14 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+docs: install
+	$(BIN)/sphinx-build -q -W --keep-going -n -b html docs docs/_build
+
+# The report is tested in a real browser. On a CI machine it is installed; elsewhere those tests skip, saying so.
+browser:
+	@if [ -n "$$CI" ] && ! command -v chromedriver >/dev/null && command -v apt-get >/dev/null; then \
+		(apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium chromium-driver) >/dev/null 2>&1 \
+		|| echo "no Chromium could be installed: the tests of the report in a browser will be skipped"; fi
+
 clean:
-	rm -rf .tokengrid build dist *.egg-info
+	rm -rf .tokengrid docs/_build build dist *.egg-info

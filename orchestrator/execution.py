@@ -15,9 +15,11 @@ from threadpoolctl import threadpool_limits
 from orchestrator.cell import Cell
 from orchestrator.errors import UserError
 from orchestrator.graph import Graph, Work
+from orchestrator.inference import places
 from orchestrator.results import is_finished, note_finished
 from orchestrator.stage import Progress, Stage, silent
 from orchestrator.stages import encoder_pass, sample
+from orchestrator.stages.inference import Inference
 from orchestrator.stages.scoring import Scoring
 from orchestrator.stages.training import Training
 from orchestrator.store import Store, discard
@@ -38,13 +40,26 @@ class Todo:
     finished: int
 
 
-def todo(graph: Graph, store: Store, cells: Sequence[Cell], verify: bool = True, analyses_only: bool = False) -> Todo:
+def todo(
+    graph: Graph,
+    store: Store,
+    cells: Sequence[Cell],
+    verify: bool = True,
+    analyses_only: bool = False,
+    measured: bool = True,
+) -> Todo:
     """Compares the graph with the store. Artifacts that will be read are verified; a bad one counts as absent.
 
     Args:
         analyses_only: only what analyses need; no cell is to be trained.
+        measured: whether a cell that has its result, but not how long its answers take, is to be done.
     """
-    unfinished = [cell for cell in cells if not (analyses_only or is_finished(store, graph.scorings[cell]))]
+
+    def is_done(scoring: Scoring) -> bool:
+        measure = Inference.of(scoring) if measured else None
+        return is_finished(store, scoring) and (measure is None or store.has(measure))
+
+    unfinished = [cell for cell in cells if not (analyses_only or is_done(graph.scorings[cell]))]
     missing: set[str] = set()
     checked: set[str] = set()
 
@@ -90,12 +105,21 @@ def do_work(store: Store, work: Work, progress: Progress = silent, at_once: int 
 
 
 def do_cell(store: Store, cell: Cell, scoring: Scoring, trials_at_once: int = 1, progress: Progress = silent) -> None:
-    """Trains and scores a cell, unless it is finished; what it shares must be there."""
+    """Trains and scores a cell, unless it is finished, and measures its inference; what it shares must be there."""
     training = dataclasses.replace(scoring.training, trials_at_once=trials_at_once)
     with threads(training):
         store.build(training, progress)
         store.build(dataclasses.replace(scoring, training=training), progress)
     note_finished(store, cell, scoring)
+    with suppress(OSError):  # a cell that is finished stays so
+        places.remember(store, scoring)
+    if measure := Inference.of(scoring, trials_at_once):
+        attempt(store, [measure], lambda: _measure(store, measure, progress))
+
+
+def _measure(store: Store, stage: Inference, progress: Progress) -> None:
+    with threads(stage):
+        store.build(stage, progress)
 
 
 def attempt(store: Store, stages: Iterable[Stage], action: Callable[[], None]) -> str | None:

@@ -223,8 +223,9 @@ class _Resolver:
         return Graph(self._space, scorings, self._corpora, analyses, self._leaves, self._absent)
 
     def _scoring(self, cell: Cell) -> Scoring:
-        recipe = self._space.recipe(cell.recipe)
-        return Scoring(training=self._training(cell), annotations=self._annotate(cell).all, beams=recipe.beams)
+        training, recordings = self._training(cell), self._corpora[cell.corpus].recordings
+        beams = self._space.recipe(cell.recipe).beams
+        return Scoring(training=training, annotations=self._annotate(cell).all, beams=beams, recordings=recordings)
 
     def _training(self, cell: Cell) -> Training:
         if cell not in self._trainings:

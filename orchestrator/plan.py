@@ -156,7 +156,7 @@ class Plan:
 
 def make_plan(graph: Graph, store: Store, cells: Sequence[Cell]) -> Plan:
     """Compares a graph with the store. Reads no audio and builds nothing."""
-    plan = todo(graph, store, cells, verify=False)
+    plan = todo(graph, store, cells, verify=False, measured=False)
     build = {s.identity for work in plan.works for s in work.stages}
     build |= {s.identity for cell in plan.cells for s in _own(graph.scorings[cell]) if not store.has(s)}
     used = {c.corpus for c in cells} | {c.codebook_corpus for c in cells if c.codebook_corpus}

@@ -12,6 +12,7 @@ from orchestrator.errors import CorruptArtifact
 from orchestrator.graph import Graph, unknown
 from orchestrator.matrix import COST
 from orchestrator.stage import Progress, Stage, silent, walk
+from orchestrator.stages.inference import Inference
 from orchestrator.stages.scoring import Scoring
 from orchestrator.store import Store
 from orchestrator.tuning import with_choices
@@ -98,7 +99,8 @@ def record(graph: Graph, store: Store, cell: Cell) -> dict[str, Any]:
         base["reference"] = graph.space.reference.of(cell)
     if is_finished(store, scoring):
         try:
-            return base | {"status": "ok"} | _scores(scoring, store)
+            scores = _scores(scoring, store)
+            return base | {"status": "ok"} | scores | {"cost": scores["cost"] | _inference(scoring, store)}
         except CorruptArtifact as error:
             return base | {"reason": str(error)}
     if not graph.corpora[cell.corpus].is_known:
@@ -151,6 +153,18 @@ def _scores(scoring: Scoring, store: Store) -> dict[str, Any]:
         "cost": {key: training.get(key) for key in COST}
         | {key: value for key, value in training.items() if key not in COST and key != "stopped"}
         | {"decoding_seconds": scores["decoding_seconds"]},
+    }
+
+
+def _inference(scoring: Scoring, store: Store) -> dict[str, Any]:
+    """How long answers take, whole and as single numbers; None where it was not measured."""
+    stage = Inference.of(scoring)
+    measured = store.open(stage).json("inference.json") if stage is not None and store.has(stage) else None
+    single, batched = (measured["single"], measured["batched"]) if measured else ({}, {})
+    return {
+        "inference": measured,
+        **{name: single.get(name) for name in ("rtf", "first_token_seconds")},
+        **{f"{name}_batched": batched.get(name) for name in ("rtf", "first_token_seconds")},
     }
 
 

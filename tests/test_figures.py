@@ -21,7 +21,7 @@ from orchestrator.report.compute import COSTS, best_so_far, equal_compute, withi
 from orchestrator.report.cost_parts import comparisons
 from orchestrator.report.drawing import save_all, svg
 from orchestrator.report.front import dominates, front
-from orchestrator.report.places import panels, selected
+from orchestrator.report.panels import panels, selected
 from orchestrator.report.scales import log_ticks, si
 
 OURS = [name for name in FIGURES if name not in ("heatmap", "token_distribution")]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -49,6 +50,7 @@ def answer(
     max_new_tokens: int = 128,
     batch_tokens: int = 8192,
     beams: int = 1,
+    begun: Callable[[list[int]], None] | None = None,
 ) -> list[str]:
     """The model's answers, in the order of the examples. The targets are not looked at.
 
@@ -58,6 +60,8 @@ def answer(
         batch_tokens: most positions of a batch, padding and answers included: memory and speed only.
         beams: 1 takes the most probable token each time. More: the best text of a beam search (see `beams.texts`); of a
             classification always the most probable label, since a few labels can all be tried.
+        begun: called once a batch, with the places of its examples, as soon as the first tokens of their answers are
+            known; a search knows them at its end.
 
     Raises:
         StageError: speech that the decoder can't read, labels that have no room after it, or that it can't tell apart.
@@ -82,13 +86,16 @@ def answer(
     answers = [""] * len(examples)
     for group, steps in _groups(utterances, [min(max_new_tokens, free) for free in room], batch_tokens // beams):
         asked = [utterances[i] for i in group]
+        tell = partial(begun, group) if begun else None
         if beams > 1 and labels is not None:
             sequences = list(by_tokens)
             tokens = [sequences[i] for i in search.labels(model, asked, sequences, batch_tokens)]
         else:
-            tokens = _greedy(model, asked, tree, steps)
+            tokens = _greedy(model, asked, tree, steps, tell if beams == 1 else None)
             if beams > 1 and steps:
                 tokens = search.texts(model, asked, tokens, beams, steps)
+        if tell and beams > 1:
+            tell()
         for index, found in zip(group, tokens, strict=True):
             answers[index] = model.text.decode(found) if labels is None else by_tokens[tuple(found)]
     return answers
@@ -115,10 +122,18 @@ def _groups(utterances: list[Utterance], steps: list[int], batch_tokens: int) ->
             yield [places[i] for i in group], count
 
 
-def _greedy(model: SpeechLM, utterances: list[Utterance], tree: Labels | None, steps: int) -> list[list[int]]:
+def _greedy(
+    model: SpeechLM,
+    utterances: list[Utterance],
+    tree: Labels | None,
+    steps: int,
+    begun: Callable[[], None] | None = None,
+) -> list[list[int]]:
     """The tokens of each answer, its end among them where it came before so many steps."""
     tokens: list[list[int]] = [[] for _ in utterances]
-    for places, chosen in _steps(model, utterances, tree, steps):
+    for step, (places, chosen) in enumerate(_steps(model, utterances, tree, steps)):
+        if begun and step == 0:
+            begun()
         for place, token in zip(places, chosen, strict=True):
             tokens[place].append(token)
     return tokens

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle  # for the name of its error alone: weights are read with weights_only
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -72,8 +72,12 @@ class HfSpec(DecoderSpec):
         folder = self._folder()
         return self._lm(folder, seed), self._text(folder, templates)
 
-    def base(self) -> PreTrainedModel:
-        return self._lm(self._folder(), seed=0)
+    def base(self, folder: Path | None = None) -> PreTrainedModel:
+        return self._lm(folder or self._folder(), seed=0)
+
+    def save_base(self, folder: Path) -> None:
+        """Writes the causal LM as it was before any training, so that `base` can read it there."""
+        replace(self, lora=None)._lm(self._folder(), seed=0).save_pretrained(folder)
 
     def prompted(self, text: Text, templates: tuple[str, ...]) -> Text:
         return self._text(self._folder(), templates)

@@ -232,6 +232,7 @@ def load(
     file: Callable[[str], Path] | None = None,
     device: str = "cpu",
     decoder: DecoderSpec | None = None,
+    base: Path | None = None,
 ) -> SpeechLM:
     """Reads a model that `save` wrote.
 
@@ -240,6 +241,7 @@ def load(
         file: opens `<name of the folder>/<name of a file>`, e.g. by an artifact that verifies its files.
         device: where the weights go.
         decoder: that it should be; its checkpoint may have moved since the model was saved.
+        base: a folder that is known to hold the checkpoint of frozen weights; by default it is looked for.
 
     Raises:
         StageError: it is another decoder, or its checkpoint is not there or no longer what it was.
@@ -258,7 +260,7 @@ def load(
     speech = TypeAdapter(SpeechSpec).validate_python(values["speech"])
     # The first weights, overwritten at once, take nothing from the caller's chance.
     with torch.random.fork_rng(devices=[]):
-        lm = decoder.base() if decoder.is_frozen else _empty(path(CONFIG), values["dtype"])
+        lm = decoder.base(base) if decoder.is_frozen else _empty(path(CONFIG), values["dtype"])
         model = SpeechLM(lm, text, speech, decoder)
     if decoder.is_frozen:
         _fill(model, load_file(path(WEIGHTS)), folder)

@@ -16,6 +16,8 @@ from orchestrator.errors import StageError, UserError
 from orchestrator.stage import runtime
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from transformers import PreTrainedModel
 
     from orchestrator.decoders.text import Text
@@ -169,8 +171,12 @@ class DecoderSpec(ABC):
             UserError: the checkpoint is not there, or is no causal LM.
         """
 
-    def base(self) -> PreTrainedModel:
-        """The causal LM of `load` alone, which those with frozen weights give without a task; LoRA in its first state."""
+    def base(self, folder: Path | None = None) -> PreTrainedModel:
+        """The causal LM of `load` alone, which those with frozen weights give without a task; LoRA in its first state.
+
+        Args:
+            folder: that is known to hold its checkpoint; by default the checkpoint is looked for where it was.
+        """
         raise StageError(f"the decoder '{self.name}' has no weights that stay as they are")
 
     @abstractmethod

@@ -52,6 +52,9 @@ FAMILIES: dict[str, type[CheckpointEncoder]] = {
 }
 """What loads a checkpoint, by the model_type of its configuration."""
 
+SETTINGS = (PREPROCESSOR, PROCESSOR)
+"""Files beside the configuration that say how audio is prepared."""
+
 SIZES = ("num_hidden_layers", "hidden_size", "encoder_layers", "d_model", "max_source_positions")
 """What a shape is read from, in the configurations of all families."""
 
@@ -115,7 +118,10 @@ class HuggingFaceSpec(EncoderSpec):
         return self.shape.longest
 
     def load(self, open: Callable[[Stage], Artifact], device: str = "cpu", deepest: int | None = None) -> Encoder:
-        folder = checkpoints.with_weights(self.checkpoint, self.content, (PREPROCESSOR, PROCESSOR))
+        return self.load_from(checkpoints.with_weights(self.checkpoint, self.content, SETTINGS), device, deepest)
+
+    def load_from(self, folder: Path, device: str = "cpu", deepest: int | None = None) -> CheckpointEncoder:
+        """As `load`, out of a folder that is known to hold this checkpoint, or as many of its layers."""
         model_type = json.loads((folder / checkpoints.CONFIG).read_text("utf-8"))["model_type"]
         # One block at least: layer 0 is read at its entrance.
         blocks = max(self.layers if deepest is None else deepest, 1)
@@ -143,7 +149,7 @@ def resolve(
                 f"{suggest(checkpoint, CHECKPOINTS)}"
             )
         checkpoint = CHECKPOINTS[checkpoint]
-    found = checkpoints.locate(checkpoint, revision, (PREPROCESSOR, PROCESSOR))
+    found = checkpoints.locate(checkpoint, revision, SETTINGS)
     config = found.json(checkpoints.CONFIG)
     # As transformers has it: where both files are there, that of the whole processor counts.
     preprocessor = found.json(PROCESSOR).get("feature_extractor") or found.json(PREPROCESSOR)

@@ -10,7 +10,7 @@ from matplotlib.patches import Patch
 
 from orchestrator.report import drawing, scales
 from orchestrator.report.drawing import CHARACTER, FAINT, FONT, INK, KINDS, SOFT, WIDTH
-from orchestrator.report.places import SPEECH, Panel, Place, panels, selected
+from orchestrator.report.panels import SPEECH, Panel, Place, panels, selected
 from orchestrator.report.words import ABSENT
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from matplotlib.figure import Figure
 
 from orchestrator.report import drawing, marks, scales
-from orchestrator.report.places import Panel, Place, panels
+from orchestrator.report.panels import Panel, Place, panels
 
 if TYPE_CHECKING:
     from orchestrator.matrix import Matrix

@@ -13,7 +13,7 @@ from matplotlib.patches import Patch, Rectangle
 from orchestrator.report import drawing
 from orchestrator.report.drawing import CHARACTER, FONT, ON_LIGHT, SOFT
 from orchestrator.report.layout import ROW
-from orchestrator.report.places import Panel, Place, panels, words
+from orchestrator.report.panels import Panel, Place, panels, words
 from orchestrator.report.words import is_number
 
 if TYPE_CHECKING:

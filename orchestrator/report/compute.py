@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.report.places import Panel, Place, panels
+from orchestrator.report.panels import Panel, Place, panels
 from orchestrator.report.words import is_number
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 from orchestrator.report import drawing, scales
 from orchestrator.report.drawing import FAINT, FONT, INK
 from orchestrator.report.layout import ROW
-from orchestrator.report.places import Cell, Place, panels, selected
+from orchestrator.report.panels import Cell, Place, panels, selected
 from orchestrator.report.ratios import OF_THE_ARM
 from orchestrator.report.words import is_number
 

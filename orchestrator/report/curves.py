@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from orchestrator.report import drawing, scales
 from orchestrator.report.drawing import INK
-from orchestrator.report.places import Cell, Panel, Place, panels, selected
+from orchestrator.report.panels import Cell, Panel, Place, panels, selected
 from orchestrator.report.words import is_number
 
 if TYPE_CHECKING:

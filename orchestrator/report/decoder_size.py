@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from orchestrator.report import drawing, scales
-from orchestrator.report.places import Place
+from orchestrator.report.panels import Place
 from orchestrator.report.series import draw, kept, series
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from orchestrator.report import intervals
-from orchestrator.report.places import Panel, Place
+from orchestrator.report.panels import Panel, Place
 from orchestrator.report.vector import GROUND, INK, SOFT, svg
 from orchestrator.report.words import BUDGET, GUESSING
 

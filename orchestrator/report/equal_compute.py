@@ -11,7 +11,7 @@ from orchestrator.report import drawing, scales
 from orchestrator.report.compute import COSTS, best_so_far, curves_of
 from orchestrator.report.compute import equal_compute as table
 from orchestrator.report.drawing import FAINT, FONT, SOFT
-from orchestrator.report.places import panels, selected
+from orchestrator.report.panels import panels, selected
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -14,7 +14,7 @@ from matplotlib.patches import Patch, Rectangle
 
 from orchestrator.report import drawing
 from orchestrator.report.drawing import GROUND, INK, ON_LIGHT, SOFT
-from orchestrator.report.places import panels, selected, words
+from orchestrator.report.panels import panels, selected, words
 from orchestrator.report.tables import wrap
 
 if TYPE_CHECKING:

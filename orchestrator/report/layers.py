@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator
 
 from orchestrator.report import drawing
-from orchestrator.report.places import Place
+from orchestrator.report.panels import Place
 from orchestrator.report.series import draw, kept, series
 from orchestrator.report.words import is_number, show
 

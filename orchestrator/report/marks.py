@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from orchestrator.report.drawing import CHARACTER, FONT, GROUND, KINDS
-from orchestrator.report.places import Panel, Place
+from orchestrator.report.panels import Panel, Place
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from orchestrator.report import drawing, marks, scales
 from orchestrator.report.drawing import INK
 from orchestrator.report.front import front
-from orchestrator.report.places import Panel, Place, panels
+from orchestrator.report.panels import Panel, Place, panels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

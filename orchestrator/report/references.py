@@ -29,15 +29,20 @@ def _figures(cells: Sequence[Mapping[str, Any]], column: Column) -> list[dict[st
     ]
 
 
+def in_order(entries: Sequence[Entry]) -> tuple[int, int]:
+    """In how many pairs of a column's entries our order is the published one, and how many pairs can be compared."""
+    known = [(e.value, e.published) for e in entries if e.value is not None and e.published is not None]
+    pairs = [(a, b) for a, b in itertools.combinations(known, 2) if a[1] != b[1]]
+    return sum((a[0] - b[0]) * (a[1] - b[1]) > 0 for a, b in pairs), len(pairs)
+
+
 def _agreement(columns: Sequence[Column], entries: Sequence[Sequence[Entry]]) -> str:
     """In how many pairs of rows our order is the published one, column by column; empty where nothing can be compared."""
     said = []
     for c, column in enumerate(columns):
-        known = [e[c] for e in entries if e[c].value is not None and e[c].published is not None]
-        pairs = [(a, b) for a, b in itertools.combinations(known, 2) if a.published != b.published]
+        same, pairs = in_order([line[c] for line in entries])
         if pairs:
-            same = sum((a.value - b.value) * (a.published - b.published) > 0 for a, b in pairs)
-            said.append(f"{column.title} {same} of {len(pairs)}")
+            said.append(f"{column.title} {same} of {pairs}")
     return f"pairs of rows in the published order: {', '.join(said)}" if said else ""
 
 

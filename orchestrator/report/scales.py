@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from orchestrator.report.drawing import FAINT, FONT, KINDS, SOFT
-from orchestrator.report.places import Panel
+from orchestrator.report.panels import Panel
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orchestrator.report import drawing, marks, scales
-from orchestrator.report.places import Panel, Place, panels
+from orchestrator.report.panels import Panel, Place, panels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

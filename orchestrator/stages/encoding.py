@@ -48,11 +48,21 @@ def encode(
                     healthy.append(recording)
         if not healthy:
             continue
-        for recording, frames in zip(healthy, encoder.frames(waves, layers), strict=True):
-            if any(len(values) == 0 for values in frames.values()):
-                yield recording, f"too short for one frame of the encoder ({recording.seconds:.3f} s)"
-            else:
-                yield recording, {layer: to_half(values, layer) for layer, values in frames.items()}
+        for recording, frames in zip(healthy, encode_batch(encoder, waves, layers), strict=True):
+            yield recording, frames or f"too short for one frame of the encoder ({recording.seconds:.3f} s)"
+
+
+def encode_batch(encoder: Encoder, waves: Sequence[np.ndarray], layers: Sequence[int]) -> Iterator[Frames | None]:
+    """Yields the frames of each waveform of a batch, rounded to fp16; None for one too short for a frame.
+
+    Args:
+        waves: float32 `[samples]` each, 16 kHz, mono.
+    """
+    for frames in encoder.frames(waves, layers):
+        if any(len(values) == 0 for values in frames.values()):
+            yield None
+        else:
+            yield {layer: to_half(values, layer) for layer, values in frames.items()}
 
 
 def batches(recordings: Sequence[Recording]) -> Iterator[list[Recording]]:

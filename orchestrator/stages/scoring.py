@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pandas as pd
 
 from orchestrator import device
-from orchestrator.stage import Build, Stage
+from orchestrator.decoders import Example
+from orchestrator.stage import Build, Stage, runtime
 from orchestrator.stages.annotations import Annotations, read_annotations
 from orchestrator.stages.speech import unreadable
 from orchestrator.stages.training import Training, examples
 from tasks import TASKS
+
+if TYPE_CHECKING:
+    from orchestrator.decoders import SpeechLM
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,12 +38,33 @@ class Scoring(Stage):
     beams: int = 1
     """Of the search for answers; 1 is greedy."""
 
+    recordings: Stage | None = runtime(None)  # noqa: RUF009
+    """What the utterances are heard in; only the measurement of latency reads it, no score depends on it."""
+
     @property
     def readable(self) -> str:
         return self.training.readable
 
+    def limit(self, model: SpeechLM, trained_targets: Iterable[str]) -> int:
+        """Most tokens of an answer, its end included."""
+        return int(self.longest_answer * max(map(model.answer_length, trained_targets))) + 2
+
+    def answers(
+        self, model: SpeechLM, asked: Sequence[Example], limit: int, begun: Callable[[list[int]], None] | None = None
+    ) -> list[str]:
+        """What the trained decoder answers, in the order of the examples.
+
+        Args:
+            limit: of the tokens of an answer.
+            begun: see `decoding.answer`.
+        """
+        from orchestrator.decoders import answer
+
+        labels = self.training.task.labels or None
+        return answer(model, asked, labels=labels, max_new_tokens=limit, beams=self.beams, begun=begun)
+
     def build(self, at: Build) -> None:
-        from orchestrator.decoders import answer, load  # torch with them, which a plan never needs
+        from orchestrator.decoders import load  # torch with it, which a plan never needs
 
         training, trained = self.training, at.open(self.training)
         task = TASKS[training.task.name]
@@ -46,7 +72,7 @@ class Scoring(Stage):
         trained_targets = table.loc[table["split"] == "train", "target"].tolist()
         broken = unreadable(training.speech, at.open)
         model = load(trained.folder / "model", file=trained.file, device=device.available(), decoder=training.decoder)
-        limit = int(self.longest_answer * max(model.answer_length(target) for target in trained_targets)) + 2
+        limit = self.limit(model, trained_targets)
         predictions, report, started, seconds = [], [], time.perf_counter(), 0.0
         splits = sorted(set(table["split"]) - {"train"})
         for done, split in enumerate(splits):
@@ -54,8 +80,7 @@ class Scoring(Stage):
             rows = table[table["split"] == split].assign(error=lambda r: r["id"].map(broken))
             asked = examples(table, split, training.speech, at.open)
             begun = time.perf_counter()
-            labels = training.task.labels or None
-            answers = answer(model, asked, labels=labels, max_new_tokens=limit, beams=self.beams)
+            answers = self.answers(model, asked, limit)
             seconds += time.perf_counter() - begun
             found = dict(zip((e.id for e in asked), answers, strict=True))
             rows = rows.assign(answer=[found.get(name, "") for name in rows["id"]])

@@ -9,11 +9,14 @@ from typing import Any
 
 import numpy as np
 
+from orchestrator import tokens
 from orchestrator.decoders import SpeechSpec
+from orchestrator.encoders import EncoderSpec
 from orchestrator.errors import StageError
 from orchestrator.stage import Stage
 from orchestrator.stages.bpe import Bpe, encode, read_bpe
-from orchestrator.stages.codebook import read_centroids
+from orchestrator.stages.codebook import Assigner, read_centroids
+from orchestrator.stages.encoding import Frames
 from orchestrator.stages.features import Features
 from orchestrator.stages.frames import IN_MEMORY, LookedUp, SideBySide, open_frames
 from orchestrator.stages.sample import Sample, read_sample
@@ -22,6 +25,8 @@ from orchestrator.stages.units import Units, read_units
 from orchestrator.store import Artifact
 
 Open = Callable[[Stage], Artifact]
+Read = Callable[[dict[str, Frames]], dict[str, Any]]
+"""From an utterance's frames, layer by layer, to its speech as `load` gives it, for several utterances by id."""
 BITS_STORED = 16
 """Continuous features are stored, and so counted, in fp16."""
 
@@ -31,10 +36,16 @@ class NoSpeech:
     """No speech at all: what the decoder scores by guessing."""
 
     kind = "none"
+    encoder = None
+    layers = ()
 
     def load(self, open: Open, ids: Iterable[str]) -> dict[str, np.ndarray]:
         """Nothing, for every utterance."""
         return {}
+
+    def reader(self, open: Open, device: str = "cpu") -> Read:
+        """The same for utterances that are stored nowhere."""
+        return dict.fromkeys
 
     def spec(self, open: Open) -> SpeechSpec:
         """What the decoder's front end is built from."""
@@ -68,6 +79,22 @@ class ContinuousSpeech:
         if len(layers) == 1:
             return layers[0]
         return {name: SideBySide([layer[name] for layer in layers]) for name in layers[0]}
+
+    def reader(self, open: Open, device: str = "cpu") -> Read:
+        """The same for utterances that are stored nowhere, out of their frames in fp16."""
+        return lambda found: {
+            name: SideBySide([frames[layer] for layer in self.layers]) for name, frames in found.items()
+        }
+
+    @property
+    def encoder(self) -> EncoderSpec:
+        """What gives the frames."""
+        return self.features[0].encoder
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """Of the encoder, that are read."""
+        return tuple(features.layer for features in self.features)
 
     def spec(self, open: Open) -> SpeechSpec:
         """Dimension, mean and deviation of the frames, and how many are concatenated."""
@@ -110,6 +137,24 @@ class DiscreteSpeech:
         """Tokens int64 `[N]` by utterance."""
         units = read_units(open(self.units), ids, dedup=self.dedup)
         return units if self.bpe is None else encode(read_bpe(open(self.bpe)), units)
+
+    def reader(self, open: Open, device: str = "cpu") -> Read:
+        """The same for utterances that are stored nowhere, out of their frames in fp16."""
+        quantise = _quantiser(self.units, self.dedup, open, device)
+        if self.bpe is None:
+            return quantise
+        bpe = read_bpe(open(self.bpe))
+        return lambda found: encode(bpe, quantise(found))
+
+    @property
+    def encoder(self) -> EncoderSpec:
+        """What gives the frames that become units."""
+        return self.units.encoder
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """Of the encoder, that are read."""
+        return (self.units.layer,)
 
     def spec(self, open: Open) -> SpeechSpec:
         """Size of the table of speech embeddings."""
@@ -158,6 +203,22 @@ class CentroidsSpeech:
         units = read_units(open(self.units), ids, dedup=self.dedup)
         return {name: LookedUp(values, centroids) for name, values in units.items()}
 
+    def reader(self, open: Open, device: str = "cpu") -> Read:
+        """The same for utterances that are stored nowhere, out of their frames in fp16."""
+        quantise = _quantiser(self.units, self.dedup, open, device)
+        centroids = read_centroids(open(self.units.codebook))
+        return lambda found: {name: LookedUp(values, centroids) for name, values in quantise(found).items()}
+
+    @property
+    def encoder(self) -> EncoderSpec:
+        """What gives the frames that become units."""
+        return self.units.encoder
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """Of the encoder, that are read."""
+        return (self.units.layer,)
+
     def spec(self, open: Open) -> SpeechSpec:
         """As of continuous frames."""
         sample = read_sample(open(self.sample))
@@ -184,6 +245,17 @@ class CentroidsSpeech:
 
 
 Speech = NoSpeech | ContinuousSpeech | DiscreteSpeech | CentroidsSpeech
+
+
+def _quantiser(units: Units, dedup: bool, open: Open, device: str) -> Read:
+    """From frames in fp16 to units int64, as `read_units` gives those that are stored."""
+    assign = Assigner(read_centroids(open(units.codebook)), device)
+
+    def quantise(found: dict[str, Frames]) -> dict[str, np.ndarray]:
+        codes = {name: assign(frames[units.layer]) for name, frames in found.items()}
+        return {name: tokens.deduplicate(one)[0] if dedup else one for name, one in codes.items()}
+
+    return quantise
 
 
 def unreadable(speech: Speech, open: Open) -> dict[str, str]:
