@@ -13,8 +13,7 @@ function line(list, term, text) {
 function cardOf(row, c) {
   const column = data.columns[c];
   const known = placeOf(row.index, c);
-  const name = row.labels.map((label, i) => (label === "–" || label === "" ? null : i ? `${data.labels[i]} ${label}` : label)).filter(Boolean).join(", ");
-  const parts = [el("p", { class: "where" }, `${name} · ${column.title}`)];
+  const parts = [el("p", { class: "where" }, `${rowName(row)} · ${column.title}`)];
   if (row.trivial) return [...parts, ...trivialCard(row, c, column)];
   if (!known) return [...parts, el("p", { class: "said" }, "This space has no such cell.")];
   if (isNumber(known.value)) parts.push(...scoreCard(row, c, known, column));
