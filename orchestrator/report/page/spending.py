@@ -131,7 +131,7 @@ def equal_compute(matrix: Matrix) -> list[Table]:
     if find_spec("orchestrator.report.compute") is None:
         return []
     from orchestrator.report.compute import COSTS, equal_compute
-    from orchestrator.report.drawing import si
+    from orchestrator.report.scales import si
 
     return [
         Table(
