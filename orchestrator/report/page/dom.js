@@ -64,9 +64,14 @@ function cost(value, kind) {
 }
 
 /** A value of a column in its unit, such as percent. */
-const inColumn = (value, column) => (isNumber(value) ? (value * column.scale).toFixed(column.decimals) : "–");
-const signed = (value, column) => (value > 0 ? "+" : "") + inColumn(value, column).replace("-", "\u2212");
+const inColumn = (value, column) => (isNumber(value) ? (value * column.scale).toFixed(column.decimals).replace("-", "\u2212") : "–");
+const signed = (value, column) => (value > 0 ? "+" : "") + inColumn(value, column);
 const between = (low, high, column) => `${inColumn(low, column)} to ${inColumn(high, column)}`;
+
+const field = (name) => data.fields.indexOf(name);
+/** Whether a place has a score, and so every field. */
+const whole = (place) => Boolean(place) && place.length === data.fields.length;
+const significant = (p) => isNumber(p) && p < data.alpha;
 
 /** What is known of a place of the matrix, by name; null where there is no cell. */
 function placeOf(row, column) {

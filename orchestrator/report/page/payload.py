@@ -12,6 +12,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.report.intervals import ALPHA
 from orchestrator.report.page.sources import playable
 from orchestrator.report.words import HEADINGS, OF_HUNDRED, is_number
 
@@ -122,6 +123,7 @@ def payload(matrix: Matrix, lines: Sequence[Sequence[Place]], mistakes: Sequence
         "labels": [name.replace("_", " ") for name in layout.labels],
         "columns": [_column(column, floor) for column, floor in zip(layout.columns, layout.floors, strict=True)],
         "fields": FIELDS,
+        "alpha": ALPHA,
         "costs": [[name, *about] for name, about in COSTS.items()],
         "views": [i for i, name in enumerate(COSTS) if name in VIEWS and i in known],
         "places": cells,
@@ -158,6 +160,7 @@ def _column(column: Column, floor: float | None) -> dict[str, Any]:
         "scale": 1 if column.metric in OF_HUNDRED else 100,
         "decimals": column.decimals,
         "floor": floor,
+        "baseline": column.baseline,
     }
 
 
