@@ -27,7 +27,7 @@ def main(store: str | None = None) -> None:
         picture = Image.open(drawn).convert("RGB")
         picture.thumbnail((WIDEST, 4 * WIDEST))
         # A palette: half of the bytes, and no difference to be seen.
-        picture.quantize(COLOURS, dither=Image.Dither.NONE).save(path, optimize=True)
+        picture.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(path, optimize=True)
         print(path)
 
 

@@ -8,7 +8,7 @@ import sys
 import typer
 from rich.markup import escape
 
-from orchestrator.commands import answers, grids, surroundings
+from orchestrator.commands import answers, grids, surroundings, trained
 from orchestrator.commands.common import err
 from orchestrator.errors import UserError
 
@@ -21,7 +21,8 @@ app = typer.Typer(
 for command in (
     *(grids.ls, grids.validate, grids.plan, grids.run),
     *(answers.matrix, answers.report, answers.best, answers.tokens),
-    *(surroundings.ui, surroundings.doctor),
+    *(trained.predict, trained.export),
+    *(surroundings.ui, surroundings.sync, surroundings.doctor),
 ):
     app.command()(command)
 INTERRUPTED = 130

@@ -13,7 +13,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator import graph as graphs
 from orchestrator import results, space_file
@@ -28,6 +28,9 @@ from orchestrator.plan import Plan, make_plan
 from orchestrator.space import Space
 from orchestrator.stage import Progress, silent
 from orchestrator.store import DEFAULT_STORE, Store
+
+if TYPE_CHECKING:
+    from orchestrator.journal import Synced
 
 
 class Grid:
@@ -110,7 +113,9 @@ class Grid:
         finally:
             matrix = self.matrix(statistics=done)
             if journal:
-                journal.finish(matrix, interrupted=not done)
+                journal.finish(
+                    matrix, interrupted=not done, report=self._logged_page(matrix, monitor) if done else None
+                )
         return matrix
 
     def matrix(self, statistics: bool = False, baseline: Mapping[str, str] | None = None) -> Matrix:
@@ -147,6 +152,26 @@ class Grid:
         folder = Path(folder) if folder is not None else self.store.root / "reports" / self.space.name
         matrix = self.matrix(statistics=True, baseline=baseline)
         return files.write(matrix, self._page(matrix, folder, audio), folder)
+
+    def sync(self, tracking_uri: str | None = None) -> Synced:
+        """Brings MLflow up to the store: what it missed while it could not be reached, or everything, in a new place.
+
+        Args:
+            tracking_uri: where MLflow tracks; None for MLFLOW_TRACKING_URI, else SQLite in the store.
+        """
+        from orchestrator import journal
+
+        matrix = self.matrix(statistics=True)
+        page = self._page(matrix, self.store.root, "none")
+        return journal.sync(self.graph, self.store, self.cells, matrix, tracking_uri, page)
+
+    def _logged_page(self, matrix: Matrix, monitor: Monitor) -> str | None:
+        """The page as it is logged: audio lies elsewhere. One that can't be drawn keeps no launch from its end."""
+        try:
+            return self._page(matrix, self.store.root, "none")
+        except Exception as error:
+            monitor.say(f"the report could not be drawn: {type(error).__name__}: {error}", "yellow")
+            return None
 
     def _page(self, matrix: Matrix, folder: Path, audio: str) -> str:
         from orchestrator import evidence

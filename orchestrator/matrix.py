@@ -17,7 +17,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.cell import Cell
-from orchestrator.report import tables
+from orchestrator.report import latex, tables
 from orchestrator.report.layout import Layout, lay_out
 
 if TYPE_CHECKING:
@@ -115,8 +115,6 @@ class Matrix:
 
     def to_latex(self) -> str:
         """The comparison table for a paper (booktabs)."""
-        from orchestrator.report import latex
-
         return latex.latex(self.layout)
 
     def table(self, width: int = 100, with_intervals: bool = False) -> Group:

@@ -18,17 +18,19 @@ import pytest
 import typer
 import yaml
 
-from orchestrator import space_file
+from orchestrator import best, space_file
 from orchestrator.cli import app
 from orchestrator.decoders import Recipe
-from orchestrator.matrix import COORDINATES
+from orchestrator.matrix import COORDINATES, COST
 from orchestrator.report import FIGURES, words
+from orchestrator.report.costs import COSTS
 from orchestrator.report.intervals import ALPHA, DIFFERS
 from orchestrator.report.ratios import PARTS
 from orchestrator.space import ARMS, Block, SampleSettings, Space
 from orchestrator.stages.analysis import FEWER_THAN
 from orchestrator.stages.speech import BITS_STORED
 from orchestrator.statistics.answers import RESAMPLES
+from orchestrator.tracking import predictions, tags, values
 from tasks import TASKS
 from tasks.corpora.corpus import ANNOTATIONS, Corpus
 from tasks.metrics import signature
@@ -123,6 +125,15 @@ def test_links_within_the_documentation_lead_to_pages_and_anchors_that_exist(pag
             known = pages[target].ids if target in pages else set()
             if not target.exists() or (anchor and anchor not in known):
                 broken.append(f"{page.name}: {link}")
+    assert not broken
+
+
+def test_links_of_texts_outside_the_documentation_lead_to_files():
+    broken = []
+    for name in set(TEXTS) - set(PAGES):
+        for link in re.findall(r"\]\(([^)\s]+)\)", FENCE.sub("", TEXTS[name])):
+            if not re.match(r"[a-z]+:|#", link) and not (PROJECT / urldefrag(link).url).exists():
+                broken.append(f"{name}: {link}")
     assert not broken
 
 
@@ -262,6 +273,8 @@ SAID = {
         f"({RECIPE.minimal_gain * 100:g} % by default)",
         f"`{RECIPE.monitor}` by default",
         *(f"| {word} | `{cost}` |" for cost, word in PARTS.items()),
+        *(f"| {heading} | `{cost}` |" for cost, heading in COSTS.items()),
+        *(f"`{cost}`" for cost in COST),
     ],
     "spaces.md": [
         *(f"| `{name}` | {getattr(RECIPE, name):g} |" for name in PLAIN),
@@ -271,7 +284,13 @@ SAID = {
         *(f"`{name}` ({Corpus.model_fields[name].default:g})" for name in ("min_seconds", "max_seconds", "max_broken")),
         f"`sample: {{frames: {SampleSettings().frames}, seed: {SampleSettings().seed}}}`",
     ],
-    "mlflow.md": [f"`{name}`" for name in COORDINATES],
+    "mlflow.md": [
+        *(f"`{name}`" for name in (*COORDINATES, tags.CELL, tags.IDENTITY, tags.STATUS, tags.REASON)),
+        *(f"`tokengrid.{name}`" for name in tags.GROUPS),
+        *(f"`curve/{name}`" for name in values.JUDGES),
+        f"{predictions.ROWS} utterances",
+    ],
+    "commands.md": [f"`{name}`" for pair in best.ALIASES.items() for name in pair],
 }
 
 

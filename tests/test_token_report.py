@@ -16,7 +16,7 @@ from rich.console import Console
 
 from orchestrator import evenness, spectrum, tokens
 from orchestrator.matrix import COORDINATES, KEYS, Matrix
-from orchestrator.report import FIGURES, draw, drawable
+from orchestrator.report import draw, drawable
 from orchestrator.report.token_distribution import _groups, _styles
 from orchestrator.report.token_table import OF_DECODERS, PARTS, rows, terminal, to_csv, to_json
 from orchestrator.stages.analysis import FEWER_THAN
@@ -161,8 +161,8 @@ def test_labels_that_change_no_number_of_a_table_are_left_out_of_it():
 def test_without_an_analysis_the_table_says_so_and_the_figure_is_not_drawn():
     cells = [cell(), cell(features="discrete", codebook=8)]
     assert "no cell has an analysis" in printed(rows(cells), 80)[0]
-    assert drawable(Matrix("s", cells)) == [name for name in FIGURES if name != "token_distribution"]
-    assert drawable(Matrix("s", [*cells, cell(analysis("discrete", 8), features="discrete")])) == list(FIGURES)
+    assert "token_distribution" not in drawable(Matrix("s", cells))
+    assert "token_distribution" in drawable(Matrix("s", [*cells, cell(analysis("discrete", 8), features="discrete")]))
 
 
 def test_the_figure_is_drawn_for_one_kind_for_both_and_for_many(tmp_path: Path):

@@ -1,7 +1,9 @@
 """MLflow shows what the records say, once, however often it is logged. With the real MLflow on SQLite."""
 
-import json
 import math
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,8 +13,10 @@ from test_matrix import demo, record
 
 from orchestrator.errors import UserError
 from orchestrator.matrix import COORDINATES, Matrix
+from orchestrator.report import drawable
 from orchestrator.tracking import Material, Tracker
-from orchestrator.tracking.tags import CELL, LAUNCH, REASON, SUPERSEDED
+from orchestrator.tracking.tags import CELL, LAUNCH, NOTE, REASON, SUPERSEDED
+from orchestrator.tracking.values import param
 
 CURVE = [{"step": 20 * i, "epoch": i / 2, "train_loss": 3 / (i + 1), "dev_loss": 4 / (i + 1)} for i in range(600)]
 
@@ -65,7 +69,7 @@ def test_a_launch_shows_its_cells_parameters_curves_and_matrix(tracker, state):
             continue
         run = by_cell[cell["cell"]]
         assert run.data.tags["mlflow.parentRunId"] == parent
-        assert run.data.params == {name: _param(cell[name]) for name in COORDINATES}
+        assert run.data.params == {name: param(name, cell[name]) for name in COORDINATES}
         if cell["status"] == "failed":
             assert run.info.status == "FAILED" and run.data.tags[REASON] == cell["reason"] and not run.data.metrics
         else:
@@ -82,10 +86,6 @@ def test_a_launch_shows_its_cells_parameters_curves_and_matrix(tracker, state):
     assert copy == matrix.to_json()
     assert state.client.get_run(parent).info.status == "FAILED"
     assert "WER" in state.client.get_run(parent).data.tags["mlflow.note.content"]
-
-
-def _param(value):
-    return "" if value is None else value if isinstance(value, str) else json.dumps(value)
 
 
 def test_logging_again_changes_nothing(tracker, state):
@@ -205,7 +205,97 @@ def test_the_environment_names_the_place_unless_it_is_given(state, tmp_path, mon
 
 
 @pytest.mark.parametrize("uri", ["./mlruns", "http://127.0.0.1:9", "nonsense://x"])
-def test_a_place_that_mlflow_cannot_use_is_the_user_s_to_mend(tmp_path, uri, monkeypatch):
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+def test_a_place_that_mlflow_cannot_use_is_the_user_s_to_mend(tmp_path, uri):
+    since = time.monotonic()
     with pytest.raises(UserError, match="mlflow server"):
         Tracker(uri, tmp_path, "demo")
+    assert time.monotonic() - since < 30
+
+
+def test_a_misspelt_scheme_gets_the_nearest_one(tmp_path):
+    with pytest.raises(UserError, match="did you mean 'sqlite'"):
+        Tracker("sqlit:///x.db", tmp_path, "demo")
+
+
+class Refusing(BaseHTTPRequestHandler):
+    """Wants a password."""
+
+    def do_GET(self):
+        self.send_error(401)
+
+    do_POST = do_GET
+
+    def log_message(self, *_):
+        pass
+
+
+def test_a_server_that_wants_a_password_or_speaks_no_tls_says_so_and_shows_none(tmp_path):
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Refusing)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        for scheme, said in (("http", "MLFLOW_TRACKING_USERNAME"), ("https", "mlflow server")):
+            with pytest.raises(UserError, match=said) as told:
+                Tracker(f"{scheme}://me:secret@127.0.0.1:{server.server_port}", tmp_path, "demo")
+            assert "secret" not in str(told.value)
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_the_points_of_a_curve_lie_where_they_were_measured(tracker, state):
+    rows = [{"step": 10 * i, "seconds": 1.5 * i, "dev_error": 0.5, "tokens": 100 * i} for i in range(1, 4)]
+    run = tracker.log_cell(record(), Material(rows, ended=1_000_000.0))
+    start = state.client.get_run(run).info.start_time
+    assert start == 1_000_000_000 - 31_250
+    for name in ("curve/dev_error", "progress/tokens"):
+        points = sorted(state.client.get_metric_history(run, name), key=lambda point: point.step)
+        assert [point.timestamp - start for point in points] == [1500, 3000, 4500]
+
+
+def judged(value: float = 0.5, low: float = 0.4, **given):
+    """A record with what only a whole matrix tells."""
+    one = record(value=value, **given)
+    compared = {"against": "another", "baseline": "features=continuous", "difference": {"wer": 0.1}}
+    compared |= {"interval": {"wer": [0.05, 0.15]}, "p": {"wer": 0.01}, "p_holm": {"wer": 0.02}}
+    one["results"][0] |= {"interval": {"wer": [low, 0.6]}, "resampled": "speaker", "groups": 12}
+    one["results"][0] |= {"comparison": compared, "uncompared": None}
+    one["cost"] = one["cost"] | {"total_seconds": 99.0}
+    return one
+
+
+def test_intervals_and_shared_costs_join_a_run_at_the_end_and_stay(tracker, state):
+    tracker.start("one")
+    run = tracker.log_cell(record())
+    tracker.finish(Matrix(tracker.space, [judged()]))
+    metrics, tags = state.client.get_run(run).data.metrics, state.client.get_run(run).data.tags
+    assert (
+        metrics["interval/low"] == 0.4 and metrics["cost/total_seconds"] == 99 and metrics["comparison/p_holm"] == 0.02
+    )
+    assert "40.00 % – 60.00 %" in tags[NOTE] and "+10.00 points against features=continuous" in tags[NOTE]
+    before = everything(tracker, state)
+
+    later = Tracker(None, state.root, tracker.space)
+    assert later.log_cell(record()) == run
+    later.start("one")
+    later.finish(Matrix(tracker.space, [judged()]))
+    after = everything(tracker, state)
+    assert after[run] == before[run], "metrics that have not changed are not written again"
+
+    tracker.start("two")
+    tracker.finish(Matrix(tracker.space, [judged(low=0.45)]))
+    assert state.client.get_run(run).data.metrics["interval/low"] == 0.45
+    assert [run.info.run_id for run in children(tracker, state)] == [run]
+
+
+def test_launches_can_be_compared_by_their_best_scores_and_have_figures_and_report(tracker, state):
+    parent = tracker.start("one")
+    cells = [record(value=0.3), record(value=0.2, layer=2), record("failed", "boom", layer=3)]
+    cells += [record(task="keyword", primary="accuracy", value=v, seed=v > 0.5) for v in (0.4, 0.6)]
+    tracker.finish(Matrix(tracker.space, cells), report="<!doctype html><title>what came out</title>")
+    metrics = state.client.get_run(parent).data.metrics
+    assert metrics["best/asr synthetic wer"] == 0.2 and metrics["best/keyword synthetic accuracy"] == 0.6
+    assert metrics["cells/ok"] == 4 and metrics["cells/failed"] == 1
+    assert {f.path for f in state.client.list_artifacts(parent, "figures")} == {
+        f"figures/{name}.{kind}" for name in drawable(Matrix(tracker.space, cells)) for kind in ("png", "svg")
+    }
+    assert "what came out" in Path(state.client.download_artifacts(parent, "report.html")).read_text("utf-8")

@@ -1,4 +1,4 @@
-"""Commands about what surrounds a grid: the MLflow UI, and what this machine has."""
+"""Commands about what surrounds a grid: MLflow, and what this machine has."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.commands.common import StoreOption, out
+from orchestrator.commands.common import SpaceName, StoreOption, TrackingOption, err, out
 from orchestrator.errors import UserError
 from orchestrator.store import DEFAULT_STORE, local_path
 
@@ -28,6 +28,19 @@ def ui(
     arguments += ["--default-artifact-root", (database.parent / "mlartifacts").as_uri(), "--workers", "1"]
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.execv(sys.executable, [sys.executable, "-m", "mlflow", *arguments])
+
+
+def sync(
+    space: SpaceName,
+    store: StoreOption = DEFAULT_STORE,
+    tracking_uri: TrackingOption = None,
+) -> None:
+    """Writes to MLflow what it has missed: after an outage, or into a new server. Doing it again changes nothing."""
+    from orchestrator.grid import Grid
+
+    with err.status("comparing the store with MLflow …"):
+        synced = Grid(space, store, read_audio=False).sync(tracking_uri)
+    out.print(f"{synced.uri} has the runs of {synced.cells} cells; {synced.runs} runs were written", highlight=False)
 
 
 def doctor(

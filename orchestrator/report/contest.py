@@ -186,8 +186,9 @@ def contests(layout: Layout, lines: Sequence[Sequence[Place]]) -> list[Contest]:
         speech = [lines[r][c] for r, row in own.items() if row.kind == "speech"]
         scored = [place for place in speech if place.entry.value is not None]
         alike = _same_test(scored, column)
+        rows = {place.row for place in alike}
         ranked = sorted(alike, key=lambda place: -column.better * place.entry.value)
-        elsewhere = tuple(place for place in scored if place not in alike)
+        elsewhere = tuple(place for place in scored if place.row not in rows)
         waiting = tuple(place for place in speech if place.cells and not _is_whole(place))
         found.append(Contest(column, tuple(ranked), elsewhere, waiting, layout.floors[c], kinds, names))
     return found

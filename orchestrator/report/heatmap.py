@@ -11,6 +11,9 @@ from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
+from orchestrator.report import drawing
+from orchestrator.report.drawing import GROUND, INK, ON_LIGHT, SOFT
+from orchestrator.report.panels import words
 from orchestrator.report.tables import wrap
 
 if TYPE_CHECKING:
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
     from orchestrator.report.layout import Column, Entry, Layout
 
 ROW_INCHES, CHARACTER_INCHES, FONT = 0.3, 0.082, 9
+ON_DARK = "#fefefe"
+"""Ink on a dark field, which is the same on every ground."""
 HATCH = {"failed": ("xxx", "#f3d9d9"), "missing": ("...", "#eeeeee"), "stale": ("///", "#f5edcf")}
 """How a place without a value looks: its hatching and its ground."""
 
@@ -27,6 +32,20 @@ HATCH = {"failed": ("xxx", "#f3d9d9"), "missing": ("...", "#eeeeee"), "stale": (
 COLOURS = LinearSegmentedColormap.from_list("guess_to_best", colormaps["viridis_r"]([0.02 * i for i in range(45)]))
 
 
+def describe(matrix: Matrix) -> str:
+    """What stands where, and the best of each column."""
+    layout = matrix.layout
+    best = {
+        f"{column.title} ({column.heading})": f"{words(row.coordinates, layout.labels)} {line[c].text}"
+        for c, column in enumerate(layout.columns)
+        for row, line in zip(layout.rows, layout.entries, strict=True)
+        if line[c].best
+    }
+    head = f"Heat map of {layout.title}; rows are feature configurations, columns are task metrics"
+    return f"{head}; the best: {drawing.listed(best)}." if best else f"{head}."
+
+
+@drawing.styled
 def heatmap(matrix: Matrix) -> Figure:
     """Draws the matrix: rows are feature configurations, columns are task metrics.
 
@@ -47,7 +66,7 @@ def heatmap(matrix: Matrix) -> Figure:
     across = max(6.0, (left + width + 2) * CHARACTER_INCHES)
     notes = [line for note in (layout.caption, " · ".join(layout.legend)) for line in wrap(note, int(across / 0.066))]
     inches = (across, (len(labels) + above + 3.6 + 0.65 * len(notes)) * ROW_INCHES)
-    figure = Figure(figsize=inches, facecolor="white", dpi=130)
+    figure = Figure(figsize=inches, facecolor=GROUND, dpi=130)
     FigureCanvasAgg(figure)
     # One unit of x is a character, one of y a row, so that labels and cells share a grid.
     axes = figure.add_axes((0, 0, 1, 1))
@@ -68,7 +87,7 @@ def heatmap(matrix: Matrix) -> Figure:
             _draw(axes, c * cell, y, cell, line[c], score)
     guesses = [y for y, row in enumerate(layout.rows) if row.kind != "speech"]
     if guesses and guesses[0] > 0:
-        axes.plot([-left, width], [guesses[0]] * 2, color="black", linewidth=1.2)
+        axes.plot([-left, width], [guesses[0]] * 2, color=INK, linewidth=1.2)
     _explain(figure, axes, layout, notes, -left, len(labels))
     return figure
 
@@ -90,14 +109,14 @@ def _scores(entries: list[Entry], column: Column, floor: float | None) -> list[f
 def _draw(axes: Axes, x: float, y: float, width: float, entry: Entry, score: float) -> None:
     if entry.status == "ok":
         colour = COLOURS(score)
-        axes.add_patch(Rectangle((x, y), width, 1, facecolor=colour, edgecolor="white", linewidth=1))
+        axes.add_patch(Rectangle((x, y), width, 1, facecolor=colour, edgecolor=GROUND, linewidth=1))
         luminance = 0.2126 * colour[0] + 0.7152 * colour[1] + 0.0722 * colour[2]
-        ink, weight = ("white" if luminance < 0.45 else "black"), ("bold" if entry.best else "normal")
+        ink, weight = (ON_DARK if luminance < 0.45 else ON_LIGHT), ("bold" if entry.best else "normal")
     else:
-        hatch, ground = HATCH.get(entry.status, ("", "white"))
-        axes.add_patch(Rectangle((x, y), width, 1, facecolor=ground, edgecolor="white", linewidth=1))
+        hatch, ground = HATCH.get(entry.status, ("", GROUND))
+        axes.add_patch(Rectangle((x, y), width, 1, facecolor=ground, edgecolor=GROUND, linewidth=1))
         axes.add_patch(Rectangle((x, y), width, 1, fill=False, hatch=hatch, edgecolor="#c4c4c4", linewidth=0))
-        ink, weight = "#333333", "normal"
+        ink, weight = (ON_LIGHT if entry.status in HATCH else SOFT), "normal"
     text = axes.text(x + width / 2, y + 0.52, entry.text + entry.after, fontsize=FONT, ha="center", va="center")
     text.set(color=ink, weight=weight)
     if entry.status in HATCH:
@@ -119,4 +138,4 @@ def _explain(figure: Figure, axes: Axes, layout: Layout, notes: list[str], x: fl
         place = ((1.6 + len(words) * 0.066 + 0.2) / width, (top - 0.08) / height)
         figure.legend(handles=shown, loc="center left", bbox_to_anchor=place, ncols=3, fontsize=FONT - 1, frameon=False)
     for i, note in enumerate(notes):
-        axes.text(x, y + 0.85 + i * 0.65, note, fontsize=FONT - 1, va="center", color="#333333")
+        axes.text(x, y + 0.85 + i * 0.65, note, fontsize=FONT - 1, va="center", color=SOFT)

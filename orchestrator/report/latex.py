@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from itertools import groupby
 
@@ -45,14 +46,14 @@ def latex(layout: Layout, intervals: bool = False) -> str:
     small = [r"{\footnotesize\raggedright", *notes, r"\par}"] if notes else []
     if len(body) <= LONG:
         lines = [
-            r"% Needs \usepackage{booktabs,textcomp} and, for a quotation mark, \usepackage[T1]{fontenc}.",
+            r"% Needs \usepackage{booktabs} and, for a quotation mark, \usepackage[T1]{fontenc}.",
             *(r"\begin{table}", r"\centering", rf"\caption{{{caption}}}", rf"\label{{tab:{label}}}"),
             *(rf"\begin{{tabular}}{{{columns}}}", r"\toprule", *heads, r"\midrule", *body, r"\bottomrule"),
             *(r"\end{tabular}", *small, r"\end{table}"),
         ]
     else:
         lines = [
-            r"% Needs \usepackage{booktabs,longtable,textcomp} and, for a quotation mark, \usepackage[T1]{fontenc}.",
+            r"% Needs \usepackage{booktabs,longtable} and, for a quotation mark, \usepackage[T1]{fontenc}.",
             *(rf"\begin{{longtable}}{{{columns}}}", rf"\caption{{{caption}}}\label{{tab:{label}}}\\"),
             *(r"\toprule", *heads, r"\midrule", r"\endfirsthead"),
             *(r"\toprule", *heads, r"\midrule", r"\endhead", r"\bottomrule", r"\endfoot"),
@@ -62,8 +63,8 @@ def latex(layout: Layout, intervals: bool = False) -> str:
 
 
 def escape(text: str) -> str:
-    """A text that LaTeX prints as it is, on one line; signs that it has words for are left alone."""
-    line = " ".join(text.split())
+    """A text as LaTeX prints it: on one line, control characters as blanks."""
+    line = " ".join("".join(" " if unicodedata.category(sign) == "Cc" else sign for sign in text).split())
     # Two hyphens would become a dash.
     return re.sub("-(?=-)", "-{}", "".join(SPECIAL.get(sign, sign) for sign in line))
 
@@ -73,9 +74,7 @@ def _text(text: str) -> str:
 
 
 def _row(cells: Sequence[str]) -> str:
-    line = " & ".join(cells) + r" \\"
-    # After the end of a row these two would be read as its options.
-    return "{}" + line if line.startswith(("[", "*")) else line
+    return " & ".join(cells) + r" \\"
 
 
 def _heads(layout: Layout) -> list[str]:

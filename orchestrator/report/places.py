@@ -74,7 +74,11 @@ def places(layout: Layout, cells: Sequence[Mapping[str, Any]]) -> list[list[Plac
         found.setdefault((key(cell), _asked(tuple(cell[name] for name in COLUMN))), []).append(cell)
     return [
         [
-            Place(r, entry, tuple(found.get((key(row.coordinates), _asked(column.key)), ())) if row in own else ())
+            Place(
+                r,
+                entry,
+                tuple(found.get((key(row.coordinates), _asked(column.key)), ())) if row.kind != "baseline" else (),
+            )
             for column, entry in zip(layout.columns, layout.entries[r], strict=True)
         ]
         for r, row in enumerate(layout.rows)

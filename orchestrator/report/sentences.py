@@ -56,7 +56,7 @@ def _behind(one: Contest, best: Place, rival: Place) -> str:
 
 def _next(one: Contest) -> str:
     """The next of the same kind, where there is no other kind."""
-    others = [place for place in one.ranked if place not in one.winners]
+    others = one.ranked[len(one.winners) :]
     if one.rivals or not others:
         return ""
     return _distance(one, one.ranked[0], others[0], f"next, {one.name(others[0])}")

@@ -20,6 +20,7 @@ from matplotlib.ticker import MaxNLocator
 
 from orchestrator.evenness import FIFTH
 from orchestrator.matrix import COORDINATES
+from orchestrator.report import drawing
 from orchestrator.report.layout import COLUMN
 from orchestrator.report.tables import wrap
 from orchestrator.report.token_table import OF_DECODERS, speech_coordinates, varying
@@ -83,6 +84,19 @@ def has_material(matrix: Matrix) -> bool:
     return any(cell.get("analysis") for cell in matrix.cells)
 
 
+def describe(matrix: Matrix) -> str:
+    """How much the rarest fifth of the used token types is used, by the configurations that are drawn."""
+    said = {}
+    for cell in matrix.cells:
+        used = (cell.get("analysis") or {}).get("distribution")
+        if used:
+            name = f"{cell['corpus']} {_label(cell, ('encoder', 'layer', 'codebook', 'bpe', 'dedup'))}"
+            said.setdefault(name, f"{100 * used['rarest_fifth_share']:.1f} %")
+    head = "Lorenz curves of token use and of the variance of frames"
+    return f"{head}; share of the rarest fifth of the used token types: {drawing.listed(said)}." if said else f"{head}."
+
+
+@drawing.styled
 def token_distribution(matrix: Matrix) -> Figure:
     """Draws the curves of every token configuration, and the spectra of frames and of the centroids that stand for them.
 
@@ -121,7 +135,7 @@ def token_distribution(matrix: Matrix) -> Figure:
         place = {"loc": "upper left", "bbox_to_anchor": (0.15 / width, (bottom - 0.05) / height)}
         figure.legend(handles=handles, ncols=columns, fontsize=FONT - 1, frameon=False, handlelength=3.4, **place)
     for i, note in enumerate(reversed(notes)):
-        write(0.2, 0.12 + i * LINE_INCHES, note, size=FONT - 1, color="#333333")
+        write(0.2, 0.12 + i * LINE_INCHES, note, size=FONT - 1, color=drawing.SOFT)
     return figure
 
 

@@ -10,5 +10,6 @@ whole matrix (intervals, shares of shared costs) is added to a run later.
 
 from orchestrator.tracking.material import Material
 from orchestrator.tracking.runs import Tracker
+from orchestrator.tracking.views import Link, links
 
-__all__ = ["Material", "Tracker"]
+__all__ = ["Link", "Material", "Tracker", "links"]

@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator import report as reports
 from orchestrator.matrix import Matrix, ordered
+from orchestrator.report import files
+from orchestrator.report.drawing import save_all
 from orchestrator.report.words import is_number
-from orchestrator.tracking.values import digest, metric_name, task_metric
+from orchestrator.tracking.values import digest, task_metric
 from tasks.metrics import direction
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-DPI = 150
-
 
 def log_artifacts(client: MlflowClient, run_id: str, matrix: Matrix, report: str | None) -> None:
     """Writes `matrix.*`, `figures/*` as PNG and SVG, and `report.html` where there is one."""
-    texts = {"csv": matrix.to_csv(), "json": matrix.to_json(), "md": matrix.to_markdown(), "html": matrix.to_html()}
-    for kind, text in texts.items():
-        client.log_text(run_id, text, f"matrix.{kind}")
+    for name, text in {**files.texts(matrix), "matrix.html": matrix.to_html()}.items():
+        client.log_text(run_id, text, name)
     if report is not None:
-        client.log_text(run_id, report, "report.html")
-    for name in reports.drawable(matrix):
-        figure = reports.draw(name, matrix)
-        client.log_figure(run_id, figure, f"figures/{name}.png", save_kwargs={"dpi": DPI})
-        client.log_figure(run_id, figure, f"figures/{name}.svg")
+        client.log_text(run_id, report, files.PAGE)
+    with tempfile.TemporaryDirectory() as folder:
+        save_all(matrix, Path(folder))
+        client.log_artifacts(run_id, folder, "figures")
 
 
 def numbers(matrix: Matrix) -> dict[str, float]:
@@ -36,7 +35,7 @@ def numbers(matrix: Matrix) -> dict[str, float]:
     for cell in matrix.cells:
         value = (cell["metrics"] or {}).get(cell["primary"])
         if cell["status"] == "ok" and is_number(value):
-            name = metric_name(task_metric(cell).replace("by task/", "best/", 1))
+            name = task_metric(cell).replace("by task/", "best/", 1)
             better = max if direction(cell["primary"]) > 0 else min
             named[name] = better(value, named.get(name, value))
     return named

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from orchestrator.report.words import HEADINGS, OF_HUNDRED, is_number, short, show
+from orchestrator.report.words import HEADINGS, OF_HUNDRED, is_number, short
 from tasks.metrics import direction
 
 COSTS = (
@@ -82,9 +82,9 @@ def _compared(result: Mapping[str, Any], metric: str) -> str:
     if not is_number(difference):
         return ""
     p = (found.get("p_holm") or {}).get(metric)
-    sign = "+" if difference > 0 else "−"
+    points = difference if metric in OF_HUNDRED else 100 * difference
     told = f", p = {p:.3g} (corrected by Holm)" if is_number(p) else ""
-    return f"{sign}{_value(metric, abs(difference))} against {show(found.get('against'))}{told}."
+    return f"{points:+.2f} points against {found['baseline']}{told}."
 
 
 def _cost(record: Mapping[str, Any]) -> str:

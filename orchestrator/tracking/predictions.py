@@ -45,7 +45,8 @@ def table(path: Path, record: Mapping[str, Any]) -> tuple[pd.DataFrame, str]:
             "answer": frame["answer"].fillna(""),
             "error": _errors(record, frame["reference"].tolist(), frame["answer"].fillna("").tolist()),
             "problem": problem.where(problem.notna(), ""),
-        }
+        },
+        dtype=object,  # as MLflow expects texts
     )
     told = f"all {whole} utterances" if whole <= ROWS else f"{ROWS} of {whole} utterances, spread evenly over their ids"
     return shown, told

@@ -61,9 +61,11 @@ class Tracker:
         self.parent: str | None = None
         self.written: set[str] = set()
         self._cells: dict[str, _Known] | None = None
+        self._colours: dict[str, str] = {}
 
     def present(self, question: str, records: Sequence[Mapping[str, Any]]) -> None:
         """Gives the experiment its description and its views; `records` have coordinates and `primary` of every cell."""
+        self._colours = tags.colours(records)
         with self._book.alone():
             self._book.present(question, records)
 
@@ -112,8 +114,7 @@ class Tracker:
 
         Metrics: `primary` and `baseline` (of the first test set), `by task/<task> <corpus> <metric>` (the same, of
         this task alone), `<test set>/<metric>`, `dev/<metric>`, `cost/<quantity>`, `interval/low` and `interval/high`;
-        over steps `curve/<quantity>`, and `progress/<quantity>` to draw them against. Parameters: every coordinate,
-        empty where it does not apply.
+        over steps `curve/<quantity>`, and `progress/<quantity>` to draw them against. Parameters: every coordinate.
 
         Args:
             record: a record of the matrix. Only finished and failed cells have runs.
@@ -188,6 +189,8 @@ class Tracker:
         named |= {tags.STATUS: record["status"], **tags.groups(record)}
         named |= {f"tokengrid.{key}": record[key] or "" for key in ("primary", "stopped")}
         named |= {PARENT: self.parent} if self.parent else {}
+        colour = self._colours.get(tags.configuration(record))
+        named |= {tags.COLOUR: colour} if colour else {}
         run = self._client.create_run(
             self.experiment, start_time=start, tags={key: values.cut(value) for key, value in named.items()}
         )
@@ -197,7 +200,9 @@ class Tracker:
             *values.points(values.scores(record) | costs, 0, ended),
             *values.curve(material.curve, start),
         ]
-        self._book.write(run_id, params={name: record[name] for name in COORDINATES}, metrics=points)
+        self._book.write(
+            run_id, params={name: values.param(name, record[name]) for name in COORDINATES}, metrics=points
+        )
         if material.inputs:
             self._client.log_inputs(run_id, datasets=[one.entity() for one in material.inputs])
         self._client.log_dict(run_id, {k: v for k, v in ordered(dict(record)).items() if k != "curve"}, "cell.json")

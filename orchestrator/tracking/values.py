@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.cell import as_text
 from orchestrator.report.words import is_number
 
 if TYPE_CHECKING:
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 TAG_CHARACTERS = 7000
 """MLflow cuts a tag at 8000 characters; here it is cut earlier, and says so."""
 
+NUMBERS = ("layer", "downsample", "codebook", "codebook_seed", "bpe", "seed")
+"""Coordinates that are numbers where they apply."""
+
 JUDGES = ("dev_error", "dev_loss", "train_loss")
 """Columns of a learning curve that are drawn as `curve/…`; the others (epoch, tokens …) are axes to draw them against."""
 
@@ -24,7 +28,7 @@ JUDGES = ("dev_error", "dev_loss", "train_loss")
 def task_metric(record: Mapping[str, Any]) -> str:
     """The metric of a column of the matrix: only its cells have it, so that one chart never mixes tasks."""
     parts = ("-".join(filter(None, (record["task"], record["variant"]))), record["corpus"], record["primary"])
-    return f"by task/{' '.join(map(str, parts))}"
+    return metric_name(f"by task/{' '.join(map(str, parts))}")
 
 
 def scores(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -81,8 +85,17 @@ def digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
+def param(name: str, value: Any) -> str:
+    """A coordinate as MLflow shows it, and draws it in parallel coordinates.
+
+    Every cell has every parameter. Where it does not apply, MLflow draws an empty one at zero of an axis of numbers, but
+    leaves out runs that have one on an axis of words: there it is `none`, as on the command line.
+    """
+    return as_text(value) if value is None and name not in NUMBERS else text(value)
+
+
 def text(value: Any) -> str:
-    """A parameter as MLflow shows it; empty where it does not apply, so that every cell has the same parameters."""
+    """A value as MLflow shows it; empty where there is none."""
     if value is None:
         return ""
     if isinstance(value, float) and math.isfinite(value):

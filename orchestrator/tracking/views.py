@@ -17,14 +17,19 @@ from typing import Any
 from urllib.parse import quote
 
 from orchestrator.cell import Cell
+from orchestrator.tracking.client import connect
 from orchestrator.tracking.tags import CELL
-from orchestrator.tracking.values import task_metric
+from orchestrator.tracking.values import param, task_metric
+from tasks.metrics import direction
 
 TAG = "mlflow.sharedViewState."
-OTHERS = ("best", "by task", "cells", "comparison", "cost", "curve", "dev", "interval", "progress", "test")
+OTHERS = ("comparison", "cost", "curve", "dev", "interval", "progress", "test")
 """Sections for metrics that a view has no chart of: there, and folded."""
 AXES = ("progress/epoch", "progress/tokens", "progress/seconds")
 COSTS = ("cost/bits_per_second", "cost/train_seconds", "cost/tokens")
+OVERVIEW = "All tasks"
+CARD_HEIGHT = 380
+"""Pixels."""
 WHERE = ("task", "variant", "corpus")
 """Coordinates that make a column of the matrix."""
 
@@ -70,34 +75,38 @@ def views(records: Sequence[Mapping[str, Any]]) -> list[View]:
 
 
 def _overview(columns: Sequence[Sequence[Mapping[str, Any]]]) -> View:
-    scores, curves = _Section("Scores on the first test set"), _Section("Learning curves of all tasks")
+    scores, curves = _Section("Scores on the first test set", 2), _Section("Learning curves of all tasks", 2)
     charts = [scores.bar(task_metric(cells[0]), _title(cells[0])) for cells in columns]
     charts += [curves.line("curve/dev_error", "progress/epoch"), curves.line("curve/train_loss", "progress/epoch")]
-    state = _state(f"tags.`{CELL}` != ''", "attributes.run_name", True, charts, [scores, curves])
-    return View("all-tasks", "All tasks", state | {"selectedColumns": _columns([c for cs in columns for c in cs])})
+    state = _state(f"tags.`{CELL}` != ''", "tags.`mlflow.runName`", True, charts, [scores, curves])
+    return View("all-tasks", OVERVIEW, state | {"selectedColumns": _columns([c for cs in columns for c in cs])})
 
 
 def _of_column(cells: Sequence[Mapping[str, Any]]) -> View:
     first = cells[0]
     metric, title = task_metric(first), _title(first)
-    scores, curves = _Section(f"{title}: scores"), _Section(f"{title}: learning curves")
-    influence = _Section(f"{title}: what goes with a good score")
-    varying = [name for name in Cell.__dataclass_fields__ if name not in WHERE and _varies(cells, name)]
+    scores, influence = _Section(f"{title}: score and cost", 2), _Section(f"{title}: what goes with a good score", 1)
+    curves, costs = _Section(f"{title}: learning curves", 2), _Section(f"{title}: score against cost", 2)
+    varying = [name for name in Cell.__dataclass_fields__ if name not in WHERE and _matters(cells, name)]
     charts = [scores.bar(metric, title), scores.bar("cost/train_seconds", "training, seconds")]
     charts += [curves.line("curve/dev_error", axis) for axis in AXES]
     charts += [curves.line("curve/train_loss", "progress/epoch")]
     charts += [influence.parallel(varying, [metric])] if varying else []
-    charts += [influence.scatter(cost, metric) for cost in COSTS]
-    query = " and ".join([*(f"params.`{name}` = '{first[name] or ''}'" for name in WHERE), f"tags.`{CELL}` != ''"])
-    state = _state(query, f"metrics.`{metric}`", True, charts, [scores, curves, influence])
+    charts += [costs.scatter(cost, metric) for cost in COSTS]
+    query = " and ".join(
+        [*(f"params.`{name}` = '{param(name, first[name])}'" for name in WHERE), f"tags.`{CELL}` != ''"]
+    )
+    best_first = direction(first["primary"]) < 0
+    state = _state(query, f"metrics.`{metric}`", best_first, charts, [scores, influence, curves, costs])
     return View(title.replace(" ", "-"), title, state | {"selectedColumns": _columns(cells, metric)})
 
 
 class _Section:
     """A section of charts. Its id and those of its charts are their names: the same space has the same views."""
 
-    def __init__(self, name: str):
+    def __init__(self, name: str, columns: int = 3):
         self.name = name
+        self._columns = columns
         self.id = f"tokengrid-{name.replace(' ', '-')}"
 
     def bar(self, metric: str, title: str) -> dict[str, Any]:
@@ -129,7 +138,8 @@ class _Section:
         return {"type": kind, **place, "runsCountToCompare": 100, "deleted": False, "isGenerated": False}
 
     def content(self, display: bool) -> dict[str, Any]:
-        return {"uuid": self.id, "name": self.name, "display": display, "isReordered": True}
+        size = {"columns": self._columns, "cardHeight": CARD_HEIGHT}
+        return {"uuid": self.id, "name": self.name, "display": display, "isReordered": True, **size}
 
 
 def _state(
@@ -151,9 +161,15 @@ def _state(
 
 def _columns(cells: Sequence[Mapping[str, Any]], metric: str = "primary") -> list[str]:
     """Columns of the table: what tells runs apart, the score, what it costs."""
-    varying = [f"params.`{name}`" for name in Cell.__dataclass_fields__ if _varies(cells, name)]
+    varying = [f"params.`{name}`" for name in Cell.__dataclass_fields__ if _matters(cells, name)]
     measured = [metric, "interval/low", "interval/high", "baseline", *COSTS[:2]]
     return [*varying, *(f"metrics.`{name}`" for name in measured), "attributes.`Duration`"]
+
+
+def _matters(cells: Sequence[Mapping[str, Any]], name: str) -> bool:
+    """Whether a coordinate tells more than the kind of features does: where codebooks are all of one seed, that is none."""
+    kinds = {cell["features"] for cell in cells}
+    return name == "features" or any(_varies([c for c in cells if c["features"] == kind], name) for kind in kinds)
 
 
 def _varies(cells: Sequence[Mapping[str, Any]], name: str) -> bool:
@@ -162,3 +178,27 @@ def _varies(cells: Sequence[Mapping[str, Any]], name: str) -> bool:
 
 def _title(record: Mapping[str, Any]) -> str:
     return task_metric(record).partition("/")[2]
+
+
+@dataclass(frozen=True)
+class Link:
+    """Where a view of a space can be seen."""
+
+    space: str
+    view: str
+    address: str
+
+
+def links(uri: str, server: str) -> list[Link]:
+    """All views of all spaces that MLflow has in `uri`, shown by the server at this address; the most telling first.
+
+    The addresses say that this is about training: MLflow 3's own pages open on traces of language-model applications.
+    """
+    client = connect(uri)
+    found = []
+    for experiment in client.search_experiments():
+        for key, value in experiment.tags.items():
+            if key.startswith(TAG):
+                view = View(key.removeprefix(TAG), json.loads(value)["name"], {})
+                found.append(Link(experiment.name, view.name, view.address(server, experiment.experiment_id)))
+    return sorted(found, key=lambda link: (link.space, link.view != OVERVIEW, link.view))
