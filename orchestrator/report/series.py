@@ -102,7 +102,8 @@ def draw(axes: Axes, panel: Panel, of: Sequence[Series], lines: dict[str, Series
         points = [(x + aside, panel.shown(place.entry.value)) for x, place in line.points]
         axes.plot([x for x, _ in points], [y for _, y in points], **styles[line.key] | {"markersize": 4})
         ends = marks.bars(panel, [place for _, place in line.points], points)
-        for x, low, _, high in ends if len(lines) <= SURE else ():
+        ends = ends if len(lines) <= SURE else []
+        for x, low, _, high in ends:
             axes.vlines(x, low, high, color=styles[line.key]["color"], linewidth=0.9, alpha=0.55, zorder=1)
         reach += marks.heights(points, ends)
     said = scales.floor_line(axes, panel, reach or [panel.shown(place.entry.value) for place in panel.speech])
