@@ -209,6 +209,24 @@ def test_ratios_are_those_of_the_table_and_seconds_are_epochs_times_seconds_an_e
             assert whole == pytest.approx(epochs * each)
 
 
+def test_decoders_are_joined_within_their_family_alone():
+    sizes = {"qwen-0.5b": 5e8, "qwen-7b": 7e9, "llama-1b": 1e9, "tiny": 1e5, "small": 2e5}
+    cells = [cell(decoder=name) for name in sizes]
+    for one in cells:
+        one["cost"]["parameters"] = sizes[one["decoder"]]
+    drawn = draw("decoder_size", Matrix("s", cells))
+    lines = {line.get_label(): len(line.get_xdata()) for line in drawn.axes[0].lines if line.get_marker() == "o"}
+    assert sorted(lines.values()) == [1, 2, 2]
+    named = {text.get_text() for text in drawn.legends[0].get_texts()}
+    assert named == {"continuous", "continuous qwen", "continuous llama"}
+
+
+def test_nothing_is_highlighted_that_is_no_better_than_guessing():
+    for value, said in ((0.5, 1), (1.0, 0)):
+        drawn = draw("arms", Matrix("s", [cell(), cell(**DEMO[1], value=value)]))
+        assert sum(text.get_text() == "best discrete" for text in drawn.legends[0].get_texts()) == said
+
+
 def test_what_is_too_much_to_be_read_is_left_out_and_said():
     made = matrix("large")
     for figure in ("heatmap", "arms", "curves", "equal_compute", "layers"):

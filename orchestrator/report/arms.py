@@ -11,7 +11,7 @@ from matplotlib.patches import Patch
 from orchestrator.report import drawing, scales
 from orchestrator.report.drawing import CHARACTER, FAINT, FONT, INK, KINDS, SOFT, WIDTH
 from orchestrator.report.panels import SPEECH, Panel, Place, panels, selected
-from orchestrator.report.words import ABSENT
+from orchestrator.report.words import ABSENT, GUESSING
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -103,8 +103,14 @@ def _values(panel: Panel, rows: list[int]) -> list[float]:
     return [panel.shown(value) for value in values]
 
 
-def _draw(axes: Axes, panel: Panel, rows: list[int], texts: dict[int, str], bounds: tuple[float, float]) -> None:
+def _best_discrete(panel: Panel) -> Place | None:
+    """To be highlighted: none where the best has learned nothing."""
     best = panel.best("discrete")
+    return None if best is None or GUESSING in best.entry.marks else best
+
+
+def _draw(axes: Axes, panel: Panel, rows: list[int], texts: dict[int, str], bounds: tuple[float, float]) -> None:
+    best = _best_discrete(panel)
     for place in panel.places:
         if place.row not in rows:
             continue
@@ -147,6 +153,6 @@ def _handles(found: list[Panel], rows: list[int]) -> list[Line2D | Patch]:
         handles.append(Line2D([], [], color=INK, label="published", **mark))
     if any(panel.floor is not None for panel in found):
         handles.append(Line2D([], [], color=KINDS["none"][0], linewidth=1, linestyle=(0, (2, 2)), label="guessing"))
-    if any(panel.best("discrete") for panel in found):
+    if any(_best_discrete(panel) for panel in found):
         handles.append(Patch(color=BAND, alpha=0.2, linewidth=0, label="best discrete"))
     return handles

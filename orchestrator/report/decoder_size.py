@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
@@ -15,17 +16,19 @@ if TYPE_CHECKING:
     from orchestrator.matrix import Matrix
 
 COST = "parameters"
+NAME = re.compile(r"(.+)-[0-9.]+[a-z]*")
+"""A decoder that is named by its family and its size, such as `qwen2.5-0.5b`."""
 
 
 def has_material(matrix: Matrix) -> bool:
-    """Whether some configuration has scores with two decoders of known size."""
-    return bool(series(matrix, "decoder", _at))
+    """Whether some task has scores with two decoders of different size."""
+    return bool(series(matrix, "decoder", _at, _family))
 
 
 def describe(matrix: Matrix) -> str:
     """The best of the smallest and of the largest decoder in each task."""
     said = {}
-    for panel, of in series(matrix, "decoder", _at):
+    for panel, of in series(matrix, "decoder", _at, _family):
         points = [point for line in of for point in line.points]
         texts = []
         for size in (min(x for x, _ in points), max(x for x, _ in points)):
@@ -41,9 +44,9 @@ def describe(matrix: Matrix) -> str:
 def decoder_size(matrix: Matrix) -> Figure:
     """Draws the score of every decoder over its parameters, those of the speech embeddings or the adapter among them."""
     title = f"{matrix.space}: score against decoder size"
-    found, more = drawing.limited(series(matrix, "decoder", _at))
+    found, more = drawing.limited(series(matrix, "decoder", _at, _family))
     if not found:
-        return drawing.empty(title, "no configuration has scores with two decoders yet")
+        return drawing.empty(title, "no task has scores with two decoders of different size yet")
     lines, *said = kept(found)
     styles = drawing.line_styles([(key, line.kind) for key, line in lines.items()])
     figure, axes = drawing.sheet(
@@ -61,3 +64,9 @@ def decoder_size(matrix: Matrix) -> Figure:
 
 def _at(place: Place) -> float | None:
     return place.cost(COST) or None
+
+
+def _family(place: Place) -> str:
+    """Decoders of one family make a line: between families a step in score is not one in size."""
+    named = NAME.fullmatch(str(place.coordinates["decoder"]))
+    return named[1] if named else ""

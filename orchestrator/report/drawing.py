@@ -115,8 +115,10 @@ def limited(found: Sequence[T]) -> tuple[list[T], str]:
 
 
 def _legend_columns(handles: Sequence[Any]) -> int:
-    longest = max((len(handle.get_label()) for handle in handles), default=1)
-    return max(1, min(len(handles), int((WIDTH - 0.2) / (longest * CHARACTER * 0.86 + 0.5)))) if handles else 1
+    """As many as fit, and no more than fill their rows evenly."""
+    longest = max(len(handle.get_label()) for handle in handles)
+    fitting = max(1, int((WIDTH - 0.2) / (longest * CHARACTER * 0.86 + 0.5)))
+    return math.ceil(len(handles) / math.ceil(len(handles) / fitting))
 
 
 def empty(title: str, why: str) -> Figure:

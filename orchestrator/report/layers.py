@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 
 def has_material(matrix: Matrix) -> bool:
-    """Whether some configuration has scores of two layers."""
-    return bool(series(matrix, "layer", lambda place: 0 if place.coordinates["layer"] is not None else None))
+    """Whether some task has scores of two layers."""
+    return bool(series(matrix, "layer", _at(matrix)))
 
 
 def describe(matrix: Matrix) -> str:
@@ -41,7 +41,7 @@ def layers(matrix: Matrix) -> Figure:
     at = _at(matrix)
     found, more = drawing.limited(series(matrix, "layer", at))
     if not found:
-        return drawing.empty(title, "no configuration has scores of two layers yet")
+        return drawing.empty(title, "no task has scores of two layers yet")
     lines, *said = kept(found)
     styles = drawing.line_styles([(key, line.kind) for key, line in lines.items()])
     places = [place for _, of in found for line in of for _, place in line.points]

@@ -35,11 +35,17 @@ class Series:
     points: tuple[tuple[float, Place], ...]
 
 
-def series(matrix: Matrix, coordinate: str, at: Callable[[Place], float | None]) -> list[tuple[Panel, list[Series]]]:
-    """The series of every task that has one of at least two points.
+def series(
+    matrix: Matrix,
+    coordinate: str,
+    at: Callable[[Place], float | None],
+    of_line: Callable[[Place], str] = lambda _: "",
+) -> list[tuple[Panel, list[Series]]]:
+    """The series of every task that has scores at two places of the axis at least.
 
     Args:
         at: the place of a configuration on the axis; None where it has none.
+        of_line: what besides the other coordinates must be equal on a line, as it is named.
     """
     found = []
     labels = [name for name in matrix.layout.labels if name != coordinate]
@@ -47,13 +53,14 @@ def series(matrix: Matrix, coordinate: str, at: Callable[[Place], float | None])
         lines: dict[str, list[tuple[float, Place]]] = {}
         for place in panel.speech:
             if (x := at(place)) is not None:
-                key = json.dumps([place.kind, *(place.coordinates[name] for name in labels)])
+                key = json.dumps([place.kind, of_line(place), *(place.coordinates[name] for name in labels)])
                 lines.setdefault(key, []).append((x, place))
         of = []
         for key, points in lines.items():
-            label = points[0][1].without(coordinate)
-            of.append(Series(key, points[0][1].kind, label, tuple(sorted(points, key=lambda point: point[0]))))
-        if any(len(line.points) > 1 for line in of):
+            first = points[0][1]
+            label = " ".join(word for word in (first.without(coordinate), of_line(first)) if word)
+            of.append(Series(key, first.kind, label, tuple(sorted(points, key=lambda point: point[0]))))
+        if len({x for line in of for x, _ in line.points}) > 1:
             found.append((panel, of))
     return found
 
@@ -95,7 +102,8 @@ def draw(axes: Axes, panel: Panel, of: Sequence[Series], lines: dict[str, Series
         points = [(x + aside, panel.shown(place.entry.value)) for x, place in line.points]
         axes.plot([x for x, _ in points], [y for _, y in points], **styles[line.key] | {"markersize": 4})
         ends = marks.bars(panel, [place for _, place in line.points], points)
-        for x, low, _, high in ends if len(lines) <= SURE else ():
+        ends = ends if len(lines) <= SURE else []
+        for x, low, _, high in ends:
             axes.vlines(x, low, high, color=styles[line.key]["color"], linewidth=0.9, alpha=0.55, zorder=1)
         reach += marks.heights(points, ends)
     said = scales.floor_line(axes, panel, reach or [panel.shown(place.entry.value) for place in panel.speech])
