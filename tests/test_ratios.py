@@ -26,7 +26,7 @@ def lines(*cells: dict[str, Any]) -> list[str]:
 def test_a_ratio_is_told_with_its_parts_and_what_it_is_of():
     assert lines(record(10, **CONTINUOUS), record(2, **DISCRETE)) == [
         "discrete, codebook 20, dedup yes ÷ continuous, downsample 2, to convergence: "
-        "time 20%, epochs 100%, tokens 100% (1 pairs, measured alone)"
+        "time 20%, epochs 100%, seconds an epoch 20%, tokens 100% (1 pairs, measured alone)"
     ]
 
 

@@ -11,8 +11,8 @@ from typing import Any
 from orchestrator.report.intervals import ALPHA
 from orchestrator.report.layout import Column, Layout
 from orchestrator.report.places import Place, name
-from orchestrator.report.ratios import PARTS
-from orchestrator.report.words import BUDGET, GUESSING, is_number
+from orchestrator.report.ratios import PARTS, part_ratios
+from orchestrator.report.words import BUDGET, GUESSING
 from orchestrator.statistics.answers import DIFFERENT
 
 OUTCOMES = ("wins", "open", "best", "tie", "same", "guess")
@@ -169,15 +169,9 @@ class Contest:
 
         By what is counted (time, epochs, tokens, FLOPs); only of seeds that have reached their plateau in both.
         """
-        by_seed = {cell["seed"]: cell for cell in other.finished if cell["stopped"] == "plateau"}
-        pairs = [(c, by_seed[c["seed"]]) for c in place.finished if c["stopped"] == "plateau" and c["seed"] in by_seed]
-        found = {}
-        for cost, word in PARTS.items():
-            known = [((one["cost"] or {}).get(cost), (two["cost"] or {}).get(cost)) for one, two in pairs]
-            ratios = [a / b for a, b in known if is_number(a) and is_number(b) and a > 0 and b > 0]
-            if ratios:
-                found[word] = statistics.geometric_mean(ratios)
-        return found
+        by_seed = {cell["seed"]: cell for cell in other.finished}
+        pairs = [(cell, by_seed[cell["seed"]]) for cell in place.finished if cell["seed"] in by_seed]
+        return {PARTS[cost]: statistics.geometric_mean(ratios) for cost, ratios in part_ratios(pairs).items()}
 
 
 def contests(layout: Layout, lines: Sequence[Sequence[Place]]) -> list[Contest]:

@@ -16,7 +16,7 @@ from orchestrator.report import drawing, scales
 from orchestrator.report.drawing import FAINT, FONT, INK
 from orchestrator.report.layout import ROW
 from orchestrator.report.panels import Cell, Place, panels, selected
-from orchestrator.report.ratios import OF_THE_ARM
+from orchestrator.report.ratios import OF_THE_ARM, PARTS, converged, part_ratios
 from orchestrator.report.words import is_number
 
 if TYPE_CHECKING:
@@ -24,16 +24,6 @@ if TYPE_CHECKING:
 
     from orchestrator.matrix import Matrix
 
-PARTS = {
-    "seconds_to_best": "training seconds",
-    "best_epoch": "epochs",
-    "best_step": "steps",
-    "seconds_per_epoch": "seconds an epoch",
-    "tokens_per_second_of_audio": "tokens a second of audio",
-    "tokens_to_best": "tokens",
-    "flops_to_best": "FLOPs",
-}
-"""What is compared, all to the best evaluation; seconds are epochs times seconds an epoch."""
 PAPER, BAND, DECODERS = "2411.08742", (0.21, 0.27), ("qwen1.5-0.5b", "llama3.1-8b")
 """The study, its training time of discrete as a share of continuous (grade S), and its decoders."""
 MOST_RATIOS, MOST_BARS = 6, 16
@@ -149,22 +139,8 @@ def comparisons(matrix: Matrix) -> list[Comparison]:
 
 
 def _compared(label: str, pairs: Sequence[tuple[Cell, Cell]]) -> Comparison:
-    converged = [pair for pair in pairs if all(cell["stopped"] == "plateau" and cell["cost"] for cell in pair)]
-    ratios: dict[str, list[float]] = {}
-    for part in PARTS:
-        for pair in converged:
-            one, other = (_part(cell["cost"], part) for cell in pair)
-            if one and other:
-                ratios.setdefault(part, []).append(one / other)
-    return Comparison(label, ratios, len(pairs) - len(converged))
-
-
-def _part(cost: Mapping[str, Any], part: str) -> float | None:
-    if part == "seconds_per_epoch":
-        seconds, epochs = _part(cost, "seconds_to_best"), _part(cost, "best_epoch")
-        return seconds / epochs if seconds and epochs else None
-    value = cost.get(part)
-    return value if is_number(value) and value > 0 else None
+    left_out = sum(not all(map(converged, pair)) for pair in pairs)
+    return Comparison(label, part_ratios(pairs), left_out)
 
 
 def _is_of_the_paper(matrix: Matrix) -> bool:
