@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -87,6 +89,17 @@ def test_a_launch_that_ended_unseen_is_closed_and_one_that_goes_on_is_not(root):
     for launch in ended:
         assert found[launch.id].end_time == int(1000 * launch.ended)
     assert launches(root, SPACE.name) == [*ended, begun[2]]
+
+
+def test_a_launch_whose_process_was_killed_is_closed(root):
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    launch = replace(Launch.begin(root, SPACE.name, 2, True), pid=gone.pid)
+    launch.remember(root)
+    Tracker(None, root, SPACE.name).start(launch.id, launch.params, started=launch.started)
+    synced(root)
+    _, _, parents = runs(root)
+    assert {run.data.tags[LAUNCH]: run.info.status for run in parents} == {launch.id: "KILLED", "sync": "FINISHED"}
 
 
 def test_a_launch_of_a_part_keeps_its_own_matrix(root):
