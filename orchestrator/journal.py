@@ -129,9 +129,9 @@ def sync(
     """
     tracker, gatherer = Tracker(uri, store.root, graph.space.name), Gatherer(graph, store)
     try:
-        ended = [launch for launch in launches(store.root, graph.space.name) if launch.ended is not None]
+        over = [launch for launch in launches(store.root, graph.space.name) if launch.is_over]
         # A launch of a part of the space has its own matrix; a store without launches gets a run of its own.
-        whole = [launch for launch in ended if launch.cells == len(cells)]
+        whole = [launch for launch in over if launch.ended is not None and launch.cells == len(cells)]
         last = whole[-1] if whole else None
         if last:
             tracker.start(last.id, last.params, started=last.started, reopen=False)
@@ -140,8 +140,8 @@ def sync(
         tracker.present(graph.space.question, [_place(cell) for cell in graph.space.cells()])
         logged = [tracker.log_cell(*gatherer.gather(cell)) for cell in cells]
         tracker.finish(matrix, bool(last and last.interrupted), report, last.ended if last else None)
-        for launch in ended:
-            tracker.close(launch.id, launch.interrupted, launch.ended)
+        for launch in over:
+            tracker.close(launch.id, launch.interrupted or launch.ended is None, launch.ended)
     except UserError:
         raise
     except Exception as error:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 import time
 import uuid
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from orchestrator.store import write_atomically
@@ -22,6 +24,7 @@ class Launch:
         local: whether it ran in one process.
         started, ended: in seconds since 1970; `ended` is None while it runs, or where it was killed.
         interrupted: whether it ended before its time.
+        host, pid: the process that launches.
     """
 
     id: str
@@ -31,6 +34,8 @@ class Launch:
     started: float
     ended: float | None = None
     interrupted: bool = False
+    host: str = field(default_factory=socket.gethostname)
+    pid: int = field(default_factory=os.getpid)
 
     @classmethod
     def begin(cls, root: Path, space: str, cells: int, local: bool) -> Launch:
@@ -54,6 +59,19 @@ class Launch:
     def forget(self, root: Path) -> None:
         """As if it had never begun."""
         _file(root, self.id).unlink(missing_ok=True)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has ended, or was killed on this machine; of another machine's process nothing is known."""
+        if self.ended is not None or self.host != socket.gethostname():
+            return self.ended is not None
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return True
+        except PermissionError:
+            pass
+        return False
 
     @property
     def params(self) -> dict[str, object]:

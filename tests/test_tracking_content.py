@@ -126,7 +126,7 @@ def test_predictions_are_a_table_with_the_error_of_every_utterance(tracker, stat
     path = answers(4)
     run = tracker.log_cell(of_two_sets(), Material(predictions=path))
     table = pd.read_json(state.client.download_artifacts(run, "predictions.json"), orient="split")
-    assert list(table) == ["id", "test_set", "reference", "answer", "error", "problem"]
+    assert list(table) == ["id", "answer", "reference", "error", "test_set", "problem"]
     assert table["test_set"].tolist() == ["test-a"] * 4 + ["test-b"] * 4 and table["error"].tolist() == [
         0,
         0.25,

@@ -21,8 +21,8 @@ PARQUET_BYTES = 20 << 20
 def table(path: Path, record: Mapping[str, Any]) -> tuple[pd.DataFrame, str]:
     """The answers on the test sets of a finished cell, and how many of all of them these are.
 
-    Columns: id, test_set, reference, answer, `error` (of this utterance: WER, CER or PER; 1 for a wrong label; 1 − chrF
-    for translations) and `problem` (why an utterance could not be heard, else empty).
+    Columns: id, answer, reference, `error` (of this utterance: WER or PER; 1 for a wrong label; 1 − chrF for
+    translations), test_set, and `problem` (why an utterance could not be heard, else empty).
 
     Args:
         path: a `predictions.parquet`.
@@ -39,11 +39,12 @@ def table(path: Path, record: Mapping[str, Any]) -> tuple[pd.DataFrame, str]:
     problem = frame["error"].astype(object)
     shown = pd.DataFrame(
         {
+            # MLflow's page of tables groups by the first column and compares the second over runs.
             "id": frame["id"],
-            "test_set": frame["split"],
-            "reference": frame["reference"],
             "answer": frame["answer"].fillna(""),
+            "reference": frame["reference"],
             "error": _errors(record, frame["reference"].tolist(), frame["answer"].fillna("").tolist()),
+            "test_set": frame["split"],
             "problem": problem.where(problem.notna(), ""),
         },
         dtype=object,  # as MLflow expects texts
