@@ -208,6 +208,15 @@ def test_a_tap_shows_a_card_on_a_phone(browser, folder):
     assert not card.is_displayed()
 
 
+def test_labels_leave_at_least_half_of_the_width_to_scores(browser, folder):
+    for width in (360, 768, 1280):
+        page = Page(browser, folder / "many.html", width=width)
+        time.sleep(0.3)
+        page.js("document.querySelector('#frame').scrollLeft = 80")
+        code = "return Math.max(...[...arguments[0].querySelectorAll('th')].map(th => th.getBoundingClientRect().right))"
+        assert page.js(code, page.one("#grid tbody tr")) < width * 0.6
+
+
 @pytest.mark.parametrize("width", [360, 768, 1280])
 @pytest.mark.parametrize("name", ["demo", "many"])
 def test_no_page_scrolls_sideways(browser, folder, name, width):
