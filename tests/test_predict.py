@@ -12,14 +12,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import typer
 from grid_material import Log
 from hypothesis import given
 from hypothesis import strategies as st
 from trained_material import CELLS, asked, recordings, trained
 from typer.testing import CliRunner
 
-from orchestrator import audio, cli, inference, space_file
+from orchestrator import audio, inference, space_file
 from orchestrator.cell import Cell
+from orchestrator.commands import trained as trained_cells
 from orchestrator.decoders import Recipe
 from orchestrator.errors import StageError, UserError
 from orchestrator.grid import Grid
@@ -187,8 +189,11 @@ def predict(grid: Grid) -> Callable[..., tuple[int, str, str]]:
 
 
 def command(*arguments: object, raw: bytes = b"") -> tuple[int, str, str]:
-    """As `main` runs it, with its errors in the words that it prints."""
-    ended = CliRunner().invoke(cli.app, [*map(str, arguments)], input=raw)
+    """A command, with the user's errors in the words that the command line prints."""
+    app = typer.Typer()
+    for function in (trained_cells.predict, trained_cells.export):
+        app.command()(function)
+    ended = CliRunner().invoke(app, [*map(str, arguments)], input=raw)
     if isinstance(ended.exception, UserError):
         return 2, ended.stdout, str(ended.exception)
     assert ended.exception is None or isinstance(ended.exception, SystemExit), ended.exception

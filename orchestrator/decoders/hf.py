@@ -77,7 +77,8 @@ class HfSpec(DecoderSpec):
 
     def save_base(self, folder: Path) -> None:
         """Writes the causal LM as it was before any training, so that `base` can read it there."""
-        replace(self, lora=None)._lm(self._folder(), seed=0).save_pretrained(folder)
+        with checkpoints.quietly():
+            replace(self, lora=None)._lm(self._folder(), seed=0).save_pretrained(folder)
 
     def prompted(self, text: Text, templates: tuple[str, ...]) -> Text:
         return self._text(self._folder(), templates)

@@ -18,12 +18,11 @@ CLASSES = "audio-classification"
 CHECK = "unknown: check before you pass it on"
 TEXT = """# {title}
 
-A speech LLM of {wait} that was trained and scored by tokengrid. It answers recordings of up to {longest:g} s.
+A speech LLM that reads {speech}. It was trained and scored by tokengrid.
 
 | | |
 |---|---|
 | task | {task}: {prompt} |
-| speech | {speech} |
 | decoder | {decoder} |
 | cell | `{cell}`, scoring `{identity}` |
 {labels}
@@ -127,7 +126,6 @@ def _text(index: Mapping[str, Any]) -> str:
     shown = ", ".join(f"`{label}`" for label in task["labels"])
     return TEXT.format(
         title=title(index),
-        wait=_speech(where),
         task=task["name"] + (f" ({task['variant']})" if task["variant"] else ""),
         prompt=f"`{_line(task['prompt'])}`",
         speech=_speech(where),
@@ -160,7 +158,7 @@ def _text(index: Mapping[str, Any]) -> str:
 def _speech(where: Mapping[str, Any]) -> str:
     """How speech comes in, in words."""
     if where["features"] == "none":
-        return "no speech at all (it answers by guessing, a control)"
+        return "no speech at all: it answers by guessing, a control"
     source = f"`{where['encoder']}`, layer {where['layer']}"
     repeats = "repeats collapsed" if where["dedup"] else "with repeats"
     if where["features"] == "discrete":
@@ -211,7 +209,7 @@ def _training(index: Mapping[str, Any]) -> str:
         f"It ended by its {'plateau rule' if told['stopped'] == 'plateau' else 'budget, before its plateau'}.",
     ]
     if flops := told.get("flops"):
-        parts.insert(1, f"{flops:.2g} floating-point operations.")
+        parts.insert(1, f"{flops:.1e} floating-point operations.")
     return " ".join(parts)
 
 

@@ -15,6 +15,7 @@ import pandas as pd
 
 from orchestrator import checkpoints, provenance
 from orchestrator.decoders.hf import TOKENIZER_FILES
+from orchestrator.encoders.checkpoint_encoder import CheckpointEncoder
 from orchestrator.encoders.hf import SETTINGS, HuggingFaceSpec
 from orchestrator.errors import UserError
 from orchestrator.inference.card import card
@@ -151,12 +152,18 @@ def _encoder(trained: Trained, folder: Path, with_base: bool) -> dict[str, Any] 
     size = sum(weight.numel() * weight.element_size() for weight in encoder.model.parameters())
     included = with_base or size <= MOST_BYTES
     if included:
-        encoder.model.save_pretrained(folder / ENCODER)
-        source = checkpoints.with_weights(spec.checkpoint, spec.content, SETTINGS)
-        for name in SETTINGS:
-            if (source / name).is_file():
-                _copy(source / name, folder / ENCODER / name)
+        save_encoder(spec, encoder, folder / ENCODER)
     return _named(spec, included, SETTINGS)
+
+
+def save_encoder(spec: HuggingFaceSpec, encoder: CheckpointEncoder, folder: Path) -> None:
+    """Writes what is loaded of a checkpoint, as safetensors whatever it was, with what says how audio is prepared."""
+    with checkpoints.quietly():
+        encoder.model.save_pretrained(folder, save_original_format=False)
+    source = checkpoints.with_weights(spec.checkpoint, spec.content, SETTINGS)
+    for name in SETTINGS:
+        if (source / name).is_file():
+            _copy(source / name, folder / name)
 
 
 def _base(trained: Trained, folder: Path, with_base: bool) -> dict[str, Any] | None:
