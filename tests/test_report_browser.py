@@ -170,6 +170,12 @@ def test_a_view_is_in_the_address_and_comes_back_from_it(page, folder):
     assert again.one("#shown").text == "3 of 5 rows shown"
 
 
+def test_an_address_can_name_a_single_cell(page, folder):
+    failed = next(cell for cell in matrix().cells if cell["status"] == "failed")
+    again = Page(page.browser, folder / "demo.html", f"#cell={failed['cell']}")
+    assert failed["reason"] in again.one("#card").text and again.one("#card").is_displayed()
+
+
 def test_hovering_shows_interval_difference_and_cost(page):
     page.hover(page.all("#grid tbody tr")[1].find_elements("css selector", "td")[1])
     card = page.one("#card").text
@@ -206,6 +212,17 @@ def test_a_tap_shows_a_card_on_a_phone(browser, folder):
     assert card.is_displayed() and card.rect["x"] == 0 and "95 % interval" in card.text
     page.one("#card .close").click()
     assert not card.is_displayed()
+
+
+def test_labels_leave_at_least_half_of_the_width_to_scores(browser, folder):
+    for width in (360, 768, 1280):
+        page = Page(browser, folder / "many.html", width=width)
+        time.sleep(0.3)
+        page.js("document.querySelector('#frame').scrollLeft = 80")
+        code = (
+            "return Math.max(...[...arguments[0].querySelectorAll('th')].map(th => th.getBoundingClientRect().right))"
+        )
+        assert page.js(code, page.one("#grid tbody tr")) < width * 0.6
 
 
 @pytest.mark.parametrize("width", [360, 768, 1280])

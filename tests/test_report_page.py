@@ -12,10 +12,10 @@ from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
-from hypothesis import given
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from page_material import HOSTILE, LOG, QUESTION, hostile, many, matrix, mistakes, without_results
-from test_matrix import record
+from test_matrix import record, spaces
 
 from orchestrator.matrix import Matrix
 from orchestrator.report.page import render
@@ -172,6 +172,27 @@ def test_json_in_the_page_is_what_was_given_and_has_no_markup(value):
 @given(st.text())
 def test_texts_come_back_from_the_json_of_the_page(text):
     assert json.loads(as_json(text)) == text
+
+
+@settings(max_examples=50)
+@given(spaces)
+def test_every_cell_of_every_space_is_in_the_data_of_the_script(cells):
+    of = Matrix("any", cells)
+    data = json.loads(as_json(payload(of, places(of.layout, of.cells), [])))
+    known = [name for line in data["places"] for place in line if place for name in _cells(place)]
+    assert sorted(known) == sorted(cell["cell"] for cell in cells)
+
+
+def _cells(place: list) -> list[str]:
+    unfinished = [cell for _, cell, *_ in place[FIELDS.index("problems")]]
+    return place[FIELDS.index("cells")] if len(place) == len(FIELDS) else unfinished
+
+
+@settings(max_examples=8, phases=[Phase.explicit, Phase.reuse, Phase.generate])  # a page takes long to be shrunk
+@given(spaces)
+def test_every_space_gives_a_page(cells):
+    parsed = Page(render(Matrix("any", cells)))
+    assert parsed.open == [] and len(parsed.data()["places"]) == len(Matrix("any", cells).layout.rows)
 
 
 def test_the_same_matrix_gives_the_same_bytes(page):

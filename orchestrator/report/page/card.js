@@ -60,7 +60,8 @@ function scoreCard(row, c, known, column) {
   known.costs.forEach((value, i) => isNumber(value) && line(costs, data.costs[i][1], cost(value, data.costs[i][2])));
   if (costs.childElementCount) parts.push(el("h4", {}, "Cost"), costs);
   const cells = el("dl", {});
-  line(cells, known.cells.length > 1 ? "cells" : "cell", known.cells.join(" "));
+  const links = known.cells.map((id) => el("a", { href: `#cell=${id}` }, id));
+  cells.append(el("dt", {}, links.length > 1 ? "cells" : "cell"), el("dd", {}, links.flatMap((link) => [link, " "])));
   parts.push(cells);
   return parts;
 }

@@ -98,7 +98,7 @@ function clearAll() {
   applyFilters();
 }
 
-// The address says what is shown: #sort=asr&view=difference&codebook=200.
+// The address says what is shown, such as #view=difference&sort=3.up&is.codebook=200, or a single cell: #cell=….
 
 function headName(by) {
   return by < LABELS ? data.labels[by] : String(by - LABELS);

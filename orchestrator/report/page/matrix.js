@@ -114,18 +114,23 @@ function makeWalkable() {
   keepCurrent();
 }
 
-/** Sticky labels stand beside each other: each starts where those before it end. */
+/** Sticky labels stand beside each other: each starts where those before it end. Too wide for that, they share one column. */
 function makeSticky() {
   const style = el("style");
   document.head.append(style);
+  let needed = 0;
   const put = () => {
+    const widths = heads.slice(0, LABELS).map((th) => th.offsetWidth);
+    if (!grid.classList.contains("stacked")) needed = widths.reduce((a, b) => a + b, 0);
+    grid.classList.toggle("stacked", LABELS > 1 && needed > byId("frame").clientWidth * 0.5);
     let left = 0;
-    const rules = heads.slice(0, LABELS).map((th, i) => {
-      const rule = `.heat .l${i} { left: ${left}px; }`;
-      left += th.offsetWidth;
-      return rule;
+    const rules = widths.map((width, i) => {
+      left += width;
+      return `.heat .l${i} { left: ${left - width}px; }`;
     }).join("\n");
     if (style.textContent !== rules) style.textContent = rules;
   };
-  new ResizeObserver(put).observe(grid);
+  const observer = new ResizeObserver(put);
+  observer.observe(grid);
+  observer.observe(byId("frame"));
 }

@@ -48,13 +48,26 @@ function makeControls() {
   byId("controls").hidden = false;
 }
 
+/** The place in which a cell stands; null where there is none of that id. */
+function placeOfCell(id) {
+  const has = (place) => place && (place[field("problems")].some(([, cell]) => cell === id) || (whole(place) && place[field("cells")].includes(id)));
+  for (const row of rows) {
+    const c = id ? data.places[row.index].findIndex(has) : -1;
+    if (c >= 0) return row.places[c];
+  }
+  return null;
+}
+
 /** Shows what the address says; false where it says nothing of the matrix. */
 function fromAddress() {
+  const cell = new URLSearchParams(location.hash.slice(1)).get("cell"); // before the address is written anew
   if (!readAddress()) return false;
   showView(view.name);
   sortRows();
   applyFilters();
   byId("matrix").scrollIntoView();
+  const wanted = placeOfCell(cell);
+  if (wanted) pin(wanted);
   return true;
 }
 
