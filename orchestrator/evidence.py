@@ -30,8 +30,8 @@ How = Literal["link", "embed", "none"]
 
 PLAYED = {"WAV", "WAVEX", "FLAC", "OGG", "MP3", "MPEG"}
 """libsndfile's names of formats that browsers play."""
-QUALITY = {"format": "MP3", "subtype": "MPEG_LAYER_III", "bitrate_mode": "VARIABLE", "compression_level": 0.8}
-"""Of embedded audio: about 35 kbit/s at 16 kHz, and every browser plays it."""
+MP3 = {"format": "MP3", "subtype": "MPEG_LAYER_III", "bitrate_mode": "VARIABLE", "compression_level": 0.8}
+"""Embedded audio: about 35 kbit/s at 16 kHz, and every browser plays it."""
 
 
 def mistakes(
@@ -175,7 +175,7 @@ def _unplayable(path: Path) -> str | None:
 
 
 def _embedded(path: Path, recording: Recording) -> dict[str, Any]:
-    """The utterance as MP3 within a URL."""
+    """The utterance within a URL: as MP3, or as FLAC where libsndfile was built without it."""
     import soundfile
 
     from orchestrator.audio import SAMPLE_RATE, AudioError, read
@@ -184,7 +184,9 @@ def _embedded(path: Path, recording: Recording) -> dict[str, Any]:
         wave = read(path, *recording.part[1:])
     except AudioError as error:
         return _absent(str(error), recording)
+    small = "MP3" in soundfile.available_formats()
     buffer = io.BytesIO()
-    soundfile.write(buffer, wave, SAMPLE_RATE, **QUALITY)
-    source = "data:audio/mpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+    soundfile.write(buffer, wave, SAMPLE_RATE, **(MP3 if small else {"format": "FLAC"}))
+    body = base64.b64encode(buffer.getvalue()).decode("ascii")
+    source = f"data:audio/{'mpeg' if small else 'flac'};base64,{body}"
     return {"src": source, "start": 0.0, "seconds": len(wave) / SAMPLE_RATE, "why": None}

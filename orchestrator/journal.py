@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from orchestrator.cell import Cell
@@ -51,48 +52,44 @@ class Journal:
             raise mlflow.unusable(self._tracker.uri, error) from error
 
     def log(self, cell: Cell) -> None:
-        """Writes a cell; a failure is told once and made up for at the end."""
+        """Writes a cell. A failure is told once; nothing is tried for a while then, and all is made up for at the end."""
         if time.monotonic() < self._quiet_until:
             self._behind = True
-        else:
-            self._attempt(lambda: self._write(cell))
-
-    def finish(self, matrix: Matrix, interrupted: bool, report: str | None = None) -> None:
-        """Writes what is behind, and the matrix with its figures and the report (an HTML page)."""
-        self._launch = self._launch.end(self._store.root, interrupted)
-        if self._behind and not mlflow.answers(self._tracker._client):
-            return self._tell_behind("it does not answer")
-        self._attempt(lambda: self._write_all(matrix, interrupted, report))
-
-    def withdraw(self) -> None:
-        """Takes the launch back: it could not begin, so there is nothing to look at."""
-        self._launch.forget(self._store.root)
-        self._attempt(self._tracker.withdraw)
-
-    def _write(self, cell: Cell) -> None:
-        self._tracker.log_cell(*self._gatherer.gather(cell))
-
-    def _write_all(self, matrix: Matrix, interrupted: bool, report: str | None) -> None:
-        for cell in self._cells if self._behind else ():
-            self._write(cell)
-        self._tracker.finish(matrix, interrupted, report, self._launch.ended)
-
-    def _attempt(self, write: Callable[[], object]) -> None:
+            return
         try:
-            write()
+            self._write(cell)
         except Exception as error:
             self._quiet_until = time.monotonic() + self._pause
             self._pause = min(2 * self._pause, LONGEST_PAUSE_SECONDS)
             if not self._behind:
-                self._tell_behind(mlflow.reason(error))
+                why = mlflow.reason(error).rstrip(".")
+                self._say(f"MLflow can't be written now: {why}. Nothing is lost, the launch goes on without it.")
             self._behind = True
 
-    def _tell_behind(self, reason: str) -> None:
-        self._monitor.say(
-            f"MLflow can't be written now: {reason}. Nothing is lost, results are in the store; "
-            f"`tokengrid sync {self._space}` writes them later.",
-            "yellow",
-        )
+    def finish(self, matrix: Matrix, interrupted: bool, report: str | None = None) -> None:
+        """Writes what is behind, and the matrix with its figures and the report (an HTML page)."""
+        self._launch = self._launch.end(self._store.root, interrupted)
+        try:
+            if self._behind and not self._tracker.answers():
+                raise ConnectionError("it does not answer")
+            for cell in self._cells if self._behind else ():
+                self._write(cell)
+            self._tracker.finish(matrix, interrupted, report, self._launch.ended)
+        except Exception as error:
+            why = mlflow.reason(error).rstrip(".")
+            self._say(f"MLflow lacks a part of this launch: {why}. `tokengrid sync {self._space}` writes it later.")
+
+    def withdraw(self) -> None:
+        """Takes the launch back: it could not begin, so there is nothing to look at."""
+        self._launch.forget(self._store.root)
+        with suppress(Exception):  # what went wrong with the launch is what there is to tell
+            self._tracker.withdraw()
+
+    def _write(self, cell: Cell) -> None:
+        self._tracker.log_cell(*self._gatherer.gather(cell))
+
+    def _say(self, text: str) -> None:
+        self._monitor.say(text, "yellow")
 
 
 @dataclass(frozen=True)
@@ -148,7 +145,9 @@ def sync(
     except UserError:
         raise
     except Exception as error:
-        told = f"MLflow in {mlflow.without_password(tracker.uri)} could not be written: {mlflow.reason(error)}"
+        told = (
+            f"MLflow in {mlflow.without_password(tracker.uri)} could not be written: {mlflow.reason(error).rstrip('.')}"
+        )
         raise UserError(f"{told}. {len(tracker.written)} runs were; the same command goes on from there.") from error
     return Synced(mlflow.without_password(tracker.uri), len(tracker.written), sum(run is not None for run in logged))
 

@@ -11,6 +11,7 @@ from orchestrator.matrix import COORDINATES, Matrix
 
 HOSTILE = "</script><img src=x onerror=alert(1)>\u2028'\"&amp;"
 LOG = "logs/training-3.log"
+INFERENCE = {"device": "cpu", "threads": 1, "trials_at_once": 2, "batched": {"batch": 16}, "single": {"batch": 1}}
 QUESTION = "Which features should be fed?"
 
 
@@ -25,8 +26,15 @@ def sure(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
             "rtf": 0.031,
             "first_token_seconds": 0.02,
         }
+        cost |= {"stages": [_stage("codebook", "shared", 30.0, 3), _stage("training", cell["cell"], 31.25, 1)]}
+        cost |= {"inference": INFERENCE, "rtf_batched": 0.004, "own_seconds": 31.25, "shared_out_seconds": 10.0}
         told.append({**cell, "results": results, "cost": cost if cell["status"] == "ok" else None})
     return told
+
+
+def _stage(stage: str, identity: str, seconds: float, cells: int) -> dict[str, Any]:
+    body = {"stage": stage, "name": f"{stage}-x", "identity": identity, "seconds": seconds, "share": seconds / cells}
+    return body | {"cells": cells, "device": "cpu", "peak_memory_bytes": 2**30}
 
 
 def _judged(cell: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Any]:

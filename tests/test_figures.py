@@ -211,13 +211,21 @@ def test_ratios_are_those_of_the_table_and_seconds_are_epochs_times_seconds_an_e
 
 def test_what_is_too_much_to_be_read_is_left_out_and_said():
     made = matrix("large")
-    for figure in ("arms", "curves", "equal_compute", "layers"):
+    for figure in ("heatmap", "arms", "curves", "equal_compute", "layers"):
         said = " ".join(texts(draw(figure, made)))
         assert re.search(r"\b\d+ of \d+ (configurations|lines) are\s+shown", said), figure
     rows, note = selected(panels(made), 20)
     assert len(rows) == 20 and note.startswith("20 of 104")
     for panel in panels(made):
         assert {panel.best("continuous").row, panel.best("discrete").row} <= set(rows)
+
+
+def test_a_configuration_without_a_score_is_shown_with_its_reason_or_counted():
+    cells = [*grid(tasks=["asr"], arms=DEMO[:2]), cell("failed", **DEMO[2]), cell("missing", **DEMO[3])]
+    said = texts(draw("arms", Matrix("s", cells)))
+    assert {"discrete k50 bpe400", "failed", "discrete k200", "missing"} <= set(said)
+    many = [*cells, *(cell("missing", **DISCRETE, codebook=k) for k in range(1000, 1030))]
+    assert "10 configurations have no score yet" in " ".join(texts(draw("arms", Matrix("s", many))))
 
 
 def test_names_in_figures_are_never_formulas_or_markup(tmp_path: Path):

@@ -175,6 +175,7 @@ def grid(spoken, tmp_path_factory) -> Grid:
     root = tmp_path_factory.mktemp("mistakes")
     shutil.copytree(spoken.store.root, root / "state")
     body = content(encoder="logmel", layer=0, features=KINDS)
+    body["recipes"]["small"] |= {"max_epochs": 1}
     body["corpora"]["mine"] = {"reader": "manifest", "path": str(manifest(spoken, root / "my words"))}
     body["grid"] = [body["grid"][0] | asked for asked in ({"task": "keyword"}, {"task": "asr", "corpus": "mine"})]
     made = Grid(parse(body | {"name": "two-corpora"}), root / "state")

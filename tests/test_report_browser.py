@@ -257,6 +257,11 @@ def test_mistakes_show_differences_players_and_pages(page):
     assert len(page.all(".confusion tbody tr")) == 2
 
 
+def test_the_stages_behind_a_cell_add_up_to_what_it_cost(page):
+    lines = page.js("return [...document.querySelectorAll('#stages tbody tr')].map(tr => tr.cells[4].textContent)")
+    assert [line.split("\u202f")[0] for line in lines] == ["10.0", "31.3", "41.3"]
+
+
 def test_no_text_of_the_data_runs_or_becomes_an_element(browser, folder):
     page = Page(browser, folder / "hostile.html")
     page.js("for (const one of document.querySelectorAll('details')) one.open = true")

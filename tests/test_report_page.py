@@ -19,9 +19,11 @@ from test_matrix import record
 
 from orchestrator.matrix import Matrix
 from orchestrator.report.page import render
-from orchestrator.report.page.payload import FIELDS, as_json
+from orchestrator.report.page.payload import FIELDS, as_json, payload
 from orchestrator.report.page.scales import ink, luminance
 from orchestrator.report.page.sources import allowed
+from orchestrator.report.page.table import Table
+from orchestrator.report.places import places
 
 VOID = {"meta", "input", "br", "img", "link", "hr"}
 
@@ -130,6 +132,22 @@ def test_the_data_of_the_script_has_interval_difference_and_costs_of_every_finis
             assert dict(zip((name for name, *_ in data["costs"]), known["costs"], strict=True))["flops"] == 7.7e11
 
 
+def test_what_cells_share_is_counted_once_whole_and_shared_out_to_each(page):
+    table = page[page.index("Every stage that was built") :].split("</table>", 1)[0]
+    assert re.findall(r">codebook</th>.*?</tr>", table) == [
+        '>codebook</th><th scope="row" class="name">codebook-x</th><td>30</td><td>3 cells</td><td>10</td><td>cpu</td>'
+        "<td>1,074</td></tr>"
+    ]
+    assert f"{27} of them" in table
+    assert "in batches of 16" in Page(page).text()
+    assert len(Page(page).data()["stages"]) == 1
+
+
+def test_a_table_whose_lines_do_not_fit_its_headings_is_refused():
+    with pytest.raises(ValueError, match="headings"):
+        Table("costs", ["a", "b"], [["1", "2"], ["3"]])
+
+
 def test_markup_in_the_data_stays_text():
     of = hostile()
     parsed = Page(render(of, mistakes(of, HOSTILE)))
@@ -230,5 +248,4 @@ def _plain(result: dict) -> dict:
 def test_two_thousand_cells_take_less_than_half_a_kilobyte_each():
     of = many()
     assert len(of.cells) == 1998
-    data = Page(render(of)).data()
-    assert len(as_json(data)) < 500 * len(of.cells)
+    assert len(as_json(payload(of, places(of.layout, of.cells), []))) < 500 * len(of.cells)

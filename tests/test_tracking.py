@@ -81,7 +81,7 @@ def test_a_launch_shows_its_cells_parameters_curves_and_matrix(tracker, state):
             assert run.info.end_time - run.info.start_time == 31_250
 
     files = {file.path for file in state.client.list_artifacts(parent)}
-    assert files == {"matrix.csv", "matrix.json", "matrix.md", "matrix.html", "figures"}
+    assert files == {"matrix.csv", "matrix.json", "matrix.md", "matrix.html", "matrix.tex", "figures"}
     copy = Path(state.client.download_artifacts(parent, "matrix.json")).read_text("utf-8")
     assert copy == matrix.to_json()
     assert state.client.get_run(parent).info.status == "FAILED"
@@ -233,7 +233,7 @@ def test_a_server_that_wants_a_password_or_speaks_no_tls_says_so_and_shows_none(
     server = ThreadingHTTPServer(("127.0.0.1", 0), Refusing)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
-        for scheme, said in (("http", "MLFLOW_TRACKING_USERNAME"), ("https", "mlflow server")):
+        for scheme, said in (("http", "MLFLOW_TRACKING_USERNAME"), ("https", "http instead of https")):
             with pytest.raises(UserError, match=said) as told:
                 Tracker(f"{scheme}://me:secret@127.0.0.1:{server.server_port}", tmp_path, "demo")
             assert "secret" not in str(told.value)

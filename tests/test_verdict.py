@@ -48,8 +48,12 @@ def test_a_lead_that_chance_does_not_explain_is_a_win_with_its_numbers(space):
     assert said["asr"].startswith(f"Continuous features win with {100 * base['metrics']['wer']:.1f} % word error rate")
     assert f"The best discrete tokens (codebook 100) reach {100 * arm['metrics']['wer']:.1f} %" in said["asr"]
     assert f"{gap} percentage points behind (95 % interval {low} to {high}), more than chance explains" in said["asr"]
-    assert "all 2 discrete configurations are worse" in said["asr"]
+    assert (
+        "Against continuous features, all 2 discrete configurations are worse by more than chance explains."
+        in said["asr"]
+    )
     assert "10 speakers" in said["certainty"] and "trained once" in said["certainty"]
+    assert "picked on the test set itself" in said["certainty"]  # of two codebooks
 
 
 def test_it_does_not_matter_which_arm_wins_or_which_way_the_metric_points(space):
@@ -79,7 +83,7 @@ def test_configurations_that_were_not_compared_get_no_significance(space):
     space.add(predictions(0.3), **DISCRETE, encoder="hubert")
     headline, said = told(space)
     assert "but the best of each kind were not compared with each other" in headline
-    first = said["asr"].split("Compared with")[0]
+    first = said["asr"].split("Against")[0]
     assert "they were not compared with each other" in first and "chance" not in first
     assert "Continuous features (wavlm) score best" in first and "discrete tokens (hubert)" in first.lower()
 
@@ -109,7 +113,7 @@ def test_without_statistics_nothing_is_said_about_chance():
     assert "diverged at step 210" in said["not finished"] and "out of date" in said["intent"]
     assert "discrete tokens (codebook 250, bpe 500) do no better" in said["emotion"]  # than guessing
     assert "Training of discrete tokens (codebook 100, no bpe) was cut off by its budget" in said["asr"]
-    assert "1 of 27 trainings (asr) ended by the budget" in said["training"]
+    assert "1 of 27 trainings (on asr) ended by the budget" in said["training"]
 
 
 def test_scores_of_other_test_sets_are_never_ranked(space):
@@ -148,6 +152,25 @@ def test_seeds_are_told_with_their_spread(space):
     assert "means over up to 3 seeds" in said["certainty"] and "trained once" not in said["certainty"]
 
 
+def test_a_lead_that_only_a_missing_seed_makes_is_no_win(space):
+    for s, wrong in enumerate((0.1, 0.1, 1.0)):
+        space.add(predictions(wrong), **CONTINUOUS, seed=s)
+        space.add(predictions(0.3) if s < 2 else None, **DISCRETE, seed=s)
+    headline, said = told(space)
+    assert "discrete tokens score best on asr, but over the seeds that both have it is the other way round" in headline
+    assert "chance" not in said["asr"] and " win" not in headline + said["asr"]
+
+
+def test_a_tie_within_a_kind_takes_no_win_from_it(space):
+    space.add(predictions(0.7), **CONTINUOUS)
+    space.add(predictions(0.1), **DISCRETE)
+    space.add(predictions(0.1), **SEVEN)
+    headline, said = told(space)
+    assert headline == "Discrete tokens win on asr."
+    assert said["asr"].startswith("Discrete tokens (codebook 100) and discrete tokens (codebook 7) tie at 7.7 %")
+    assert "Continuous features reach" in said["asr"] and "more than chance explains" in said["asr"]
+
+
 def test_costs_of_convergence_are_told_only_of_trainings_that_converged():
     def arm(stopped: str, flops: float, **given) -> dict:
         one = record(stopped=stopped, **given)
@@ -156,7 +179,9 @@ def test_costs_of_convergence_are_told_only_of_trainings_that_converged():
 
     both = [arm("plateau", 4.0, **CONTINUOUS, value=0.1), arm("plateau", 1.0, **DISCRETE, value=0.2)]
     told_both = told(both)[1]
-    assert "took 25 % of the FLOPs and 25 % of the training time of continuous features." in told_both["asr"]
+    assert (
+        "took 25 % of the computation (FLOPs) and 25 % of the training time of continuous features." in told_both["asr"]
+    )
     assert "training" not in told_both
     for stops in (("budget", "plateau"), ("plateau", "budget"), ("budget", "budget")):
         cells = [arm(stops[0], 4.0, **CONTINUOUS, value=0.1), arm(stops[1], 1.0, **DISCRETE, value=0.2)]
@@ -171,7 +196,7 @@ def test_the_price_of_a_second_of_speech_is_told_of_the_best_of_either_arm():
     dear["cost"] |= {"tokens_per_second_of_audio": 15.0, "bits_per_second": 100_000.0, "rtf": 0.01}
     _, said = told([dear, cheap])
     assert "30 tokens and 250 bits as discrete tokens, 15 vectors and 100 k bits as continuous features" in said["cost"]
-    assert "2.0 times the length and 0.25 % of the bits" in said["cost"]
+    assert "2.0 times as long, in 0.25 % of the bits" in said["cost"]
     assert "0.02 s with discrete tokens and 0.01 s with continuous features" in said["cost"]
 
 
@@ -197,6 +222,16 @@ def test_spaces_without_a_contest_say_so(cells, headline):
     found, said = told(cells)
     assert found == headline
     assert ("asr" in said) == bool(cells)
+
+
+def test_a_single_test_utterance_decides_nothing(space):
+    space.add(predictions(0.0, n=1), **CONTINUOUS)
+    space.add(predictions(1.0, n=1), **DISCRETE)
+    headline, said = told(space)
+    assert (
+        " win" not in headline and "not compared with each other: a single utterance can't be resampled" in said["asr"]
+    )
+    assert said["certainty"].startswith("There are no intervals: a single utterance can't be resampled.")
 
 
 def test_one_arm_alone_is_ranked_within_itself():

@@ -64,6 +64,7 @@ def run(
     """Runs every cell that is not finished, and prints the matrix. Interrupted, it goes on where it was."""
     from orchestrator.grid import Grid
     from orchestrator.monitor import Monitor
+    from orchestrator.report.verdict import verdict
 
     with Monitor(err) as shown, shown.watch("corpora", kind="index") as watched:
         grid = Grid(space, store, only_of(only), progress=watched)
@@ -78,6 +79,9 @@ def run(
         tracking_uri=tracking_uri,
     )
     show(matrix.table)
+    out.print(
+        f"\n{verdict(matrix).headline}\nThe whole answer: tokengrid report {space}", highlight=False, markup=False
+    )
     counts = matrix.counts()
     if counts["ok"] < len(matrix.cells):
         raise typer.Exit(1)

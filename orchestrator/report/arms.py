@@ -47,11 +47,17 @@ def arms(matrix: Matrix) -> Figure:
     if not found:
         return drawing.empty(title, "no cell has a score yet")
     rows, left_out = selected(found, MOST)
+    unscored = [
+        place.row for place in found[0].places if not any(p.row == place.row for panel in found for p in panel.scored)
+    ]
+    rows = sorted([*rows, *unscored[: max(0, MOST - len(rows))]])
+    if hidden := len(set(unscored) - set(rows)):
+        left_out += f" {hidden} configurations have no score yet and are not shown."
     nothing = [place.row for place in found[0].places if place.kind == "none"]
     rows = [*rows, *nothing[: max(1, MOST - len(rows))]]
     labels = {place.row: place.label for place in found[0].places}
     texts = {panel: _texts(panel, rows) for panel in found}
-    beside = max(len(text) for of in texts.values() for text in of.values()) * CHARACTER * 0.9 + 0.12
+    beside = max(len(text) for of in texts.values() for text in of.values()) * CHARACTER * 1.1 + 0.08
     left = max(len(labels[row]) for row in rows) * CHARACTER * 0.92 + 0.25
     columns = max(1, min(3, int((WIDTH - left) / (1.15 + beside))))
     floors = {panel: scales.limits(panel, _values(panel, rows)) for panel in found}

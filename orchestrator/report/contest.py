@@ -24,6 +24,7 @@ ARMS = {"continuous", "discrete"}
 
 UNKNOWN = "how sure that is was not computed"
 APART = "they were not compared with each other"
+REVERSED = "over the seeds that both have it is the other way round"
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ class Contest:
             return "guess", None
         if self.is_constant:
             return "same", None
-        if len(self.winners) > 1:
+        if len({self.kind(place) for place in self.winners}) > 1:
             return "tie", None
         leads = [(self.lead(self.ranked[0], rival).sure, rival) for rival in self.rivals.values()]
         for sure, how in ((False, "open"), (None, "best"), (True, "wins")):
@@ -143,8 +144,11 @@ class Contest:
                 return Lead(gap, reason=UNKNOWN)
             if found := about["comparison"]:
                 if _names(found["against"]) <= {cell["cell"] for cell in against.cells}:
+                    compared = sign * found["difference"][column.metric]
+                    if compared < 0 < gap:  # the comparison is of the seeds that both have
+                        return Lead(gap, reason=REVERSED)
                     low, high = sorted(sign * end for end in found["interval"][column.metric])
-                    return Lead(sign * found["difference"][column.metric], (low, high), found["p_holm"][column.metric])
+                    return Lead(compared, (low, high), found["p_holm"][column.metric])
             elif about["uncompared"]:
                 reasons.append(about["uncompared"])
         return Lead(gap, reason=f"{APART}: {reasons[0]}" if reasons else APART)

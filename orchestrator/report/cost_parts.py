@@ -94,13 +94,13 @@ def cost_parts(matrix: Matrix) -> Figure:
     ]
     styles = drawing.line_styles([(one.label, "discrete") for one in shown])
     markers = dict(zip(styles, "soDv^P", strict=False))
-    handles += [
+    compared: list[Line2D | Patch] = [
         Line2D([], [], color=styles[one.label]["color"], marker=markers[one.label], linestyle="", label=one.label)
         for one in shown
     ]
     claimed = bool(shown) and _is_of_the_paper(matrix)
     if claimed:
-        handles.append(Patch(color=FAINT, alpha=0.35, linewidth=0, label="published, seconds: 21–27 % (S)"))
+        compared.append(Patch(color=FAINT, alpha=0.35, linewidth=0, label="published, seconds: 21–27 % (S)"))
     count = bool(shown) + bool(bars)
     longest = max([len(label) for label in [*(bars if bars else ()), *(PARTS.values() if shown else ())]])
     left_out = sum(one.left_out for one in shown)
@@ -110,7 +110,8 @@ def cost_parts(matrix: Matrix) -> Figure:
         columns=1,
         left=longest * drawing.CHARACTER * 0.92 + 0.25,
         height=max(1.9 if shown else 0.0, 0.22 * len(bars) + 0.1 if bars else 0.0),
-        handles=handles,
+        handles=compared,
+        further=handles,
         notes=(
             "Ratios: of pairs that differ in their features alone and both reached their plateau"
             + (f" ({left_out} pairs did not and are left out)" if left_out else "")
@@ -238,6 +239,7 @@ def _draw_ratios(
 
 
 def _draw_bars(axes: Axes, bars: Mapping[str, Mapping[str, float]], stages: Sequence[str]) -> None:
+    most = max((sum(of.values()) for of in bars.values()), default=1.0)
     for y, of in enumerate(bars.values()):
         start = 0.0
         for i, stage in enumerate(stages):
@@ -246,8 +248,7 @@ def _draw_bars(axes: Axes, bars: Mapping[str, Mapping[str, float]], stages: Sequ
                 y, told, 0.72, start, color=COLOURS[i % 8], hatch=HATCHES[i % 8], edgecolor="#ffffff", linewidth=0
             )
             start += told
-        axes.text(start, y, f" {scales.si(start)}", va="center", fontsize=FONT - 1)
-    most = max((sum(of.values()) for of in bars.values()), default=1.0)
+        axes.text(start + 0.01 * most, y, scales.si(start), va="center", fontsize=FONT - 1)
     axes.set(ylim=(len(bars) - 0.4, -0.6), xlim=(0, most * 1.1 or 1.0), yticks=range(len(bars)))
     axes.set_yticklabels(list(bars))
     axes.tick_params(axis="y", length=0)

@@ -26,7 +26,7 @@ def describe(matrix: Matrix) -> str:
     """The best of the smallest and of the largest decoder in each task."""
     said = {}
     for panel, of in series(matrix, "decoder", _at):
-        points = [point for line in of if line.kind != "none" for point in line.points]
+        points = [point for line in of for point in line.points]
         texts = []
         for size in (min(x for x, _ in points), max(x for x, _ in points)):
             best = max(

@@ -42,9 +42,9 @@ FAINT = "#999999"
 ON_LIGHT = "#1b1b1b"
 """Ink on a coloured field, which is the same on every ground."""
 KINDS = {
-    "continuous": ("#0072B2", "o", ("#63B8EC", "#005A8F")),
+    "continuous": ("#0072B2", "o", ("#63B8EC", "#0068A6")),
     "centroids": ("#009E73", "^", ("#5CCFAF", "#00684C")),
-    "discrete": ("#D55E00", "s", ("#F2AE4E", "#A83A00")),
+    "discrete": ("#D55E00", "s", ("#EFA53F", "#B84300")),
     "none": ("#7f7f7f", "X", ("#a6a6a6", "#6a6a6a")),
 }
 """Kind of features → its colour, its marker, and the ends of its shades where a figure has several of it."""
@@ -70,6 +70,7 @@ def sheet(
     gap: tuple[float, float] = (0.62, 0.85),
     right: float = 0.15,
     handles: Sequence[Any] = (),
+    further: Sequence[Any] = (),
     notes: Iterable[str] = (),
     labels: Sequence[int] = (),
 ) -> tuple[Figure, list[Axes]]:
@@ -79,14 +80,16 @@ def sheet(
         height: of a panel, in inches.
         left, right: room beside the panels of a row.
         gap: between panels, across and down.
+        handles, further: two legends, one below the other.
         labels: how many lines stand below each panel where that differs from one.
     """
     columns = max(1, min(columns, count))
     rows = math.ceil(count / columns)
     lines = [line for note in notes if note for line in textwrap.wrap(note, int(WIDTH / (CHARACTER * 0.85)))]
     across = min((WIDTH - left - right - (columns - 1) * gap[0]) / columns, 4.6)
-    of_legend = _legend_columns(handles)
-    legend = math.ceil(len(handles) / of_legend) * LINE + 0.1 if handles else 0.0
+    legends = [(of, _legend_columns(of)) for of in (handles, further) if of]
+    tall = [math.ceil(len(of) / across_legend) * LINE + 0.1 for of, across_legend in legends]
+    legend = sum(tall)
     below = 0.2 + len(lines) * LINE + legend + 0.4 + 0.13 * max([0, *(n - 1 for n in labels)])
     total = 0.74 + rows * height + max(0, rows - 1) * gap[1] + below
     figure = Figure(figsize=(WIDTH, total), facecolor=GROUND)
@@ -96,9 +99,9 @@ def sheet(
     for i in range(count):
         x, y = left + (i % columns) * (across + gap[0]), 0.74 + (i // columns) * (height + gap[1])
         found.append(figure.add_axes((x / WIDTH, 1 - (y + height) / total, across / WIDTH, height / total)))
-    if handles:
-        place = (0.1 / WIDTH, (0.1 + len(lines) * LINE + legend) / total)
-        figure.legend(handles=handles, loc="upper left", bbox_to_anchor=place, ncols=of_legend, borderaxespad=0)
+    for i, (of, across_legend) in enumerate(legends):
+        place = (0.1 / WIDTH, (0.1 + len(lines) * LINE + sum(tall[i:])) / total)
+        figure.legend(handles=of, loc="upper left", bbox_to_anchor=place, ncols=across_legend, borderaxespad=0)
     for i, line in enumerate(reversed(lines)):
         figure.text(0.12 / WIDTH, (0.08 + (i + 0.5) * LINE) / total, line, size=FONT - 1, color=SOFT, va="center")
     return figure, found
@@ -182,9 +185,9 @@ def company_note(places: Iterable[Place]) -> str:
 
 
 def listed(parts: Mapping[str, str], most: int = 8) -> str:
-    """`asr: …; intent: …`, shortened where there are many."""
+    """`asr: …; intent: …`, shortened where there are many; `nothing yet` where there are none."""
     said = [f"{name}: {text}" for name, text in list(parts.items())[:most]]
-    return "; ".join(said) + (f"; and {len(parts) - most} more" if len(parts) > most else "")
+    return "; ".join(said) + (f"; and {len(parts) - most} more" if len(parts) > most else "") or "nothing yet"
 
 
 def save_all(matrix: Matrix, folder: Path) -> list[Path]:

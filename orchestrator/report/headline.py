@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Iterable, Sequence
 
 from orchestrator.report import phrases
-from orchestrator.report.contest import OUTCOMES, UNKNOWN, Contest
+from orchestrator.report.contest import OUTCOMES, REVERSED, UNKNOWN, Contest
 from orchestrator.report.places import KINDS, mean_cost
 
 NAMED = 4
@@ -80,7 +80,8 @@ def _told(how: str, kind: str, of: list[Contest], where: str) -> str:
 
 def _why(of: Iterable[Contest]) -> str:
     reasons = {one.lead(one.ranked[0], rival).reason for one in of if (rival := one.outcome[1]) is not None}
-    return UNKNOWN if reasons == {UNKNOWN} else "the best of each kind were not compared with each other"
+    alike = reasons & {UNKNOWN, REVERSED} if len(reasons) == 1 else ()
+    return next(iter(alike), "the best of each kind were not compared with each other")
 
 
 def _bits(of: Iterable[Contest]) -> str:

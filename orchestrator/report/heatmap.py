@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from matplotlib import colormaps
@@ -13,7 +14,7 @@ from matplotlib.patches import Patch, Rectangle
 
 from orchestrator.report import drawing
 from orchestrator.report.drawing import GROUND, INK, ON_LIGHT, SOFT
-from orchestrator.report.panels import words
+from orchestrator.report.panels import panels, selected, words
 from orchestrator.report.tables import wrap
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from orchestrator.matrix import Matrix
     from orchestrator.report.layout import Column, Entry, Layout
 
+MOST = 80
+"""How many configurations are drawn."""
 ROW_INCHES, CHARACTER_INCHES, FONT = 0.3, 0.082, 9
 ON_DARK = "#fefefe"
 """Ink on a dark field, which is the same on every ground."""
@@ -53,7 +56,7 @@ def heatmap(matrix: Matrix) -> Figure:
     guessing there (the better of trivial baseline and `none`; the worst of the column where neither is known). So
     colours compare columns with different units, and lower is darker where lower is better.
     """
-    layout = matrix.layout
+    layout, left_out = _fitting(matrix)
     labels = [layout.label(row) for row in layout.rows]
     names = [wrap(name.replace("_", " ")) for name in layout.labels]
     heads = [[*wrap(column.title), column.heading] for column in layout.columns]
@@ -64,7 +67,11 @@ def heatmap(matrix: Matrix) -> Figure:
     left, width = sum(label_widths), cell * len(heads)
     above = max([1, *map(len, [*heads, *names])]) * 0.6 + 0.3
     across = max(6.0, (left + width + 2) * CHARACTER_INCHES)
-    notes = [line for note in (layout.caption, " · ".join(layout.legend)) for line in wrap(note, int(across / 0.066))]
+    notes = [
+        line
+        for note in (layout.caption, " · ".join(layout.legend), left_out)
+        for line in wrap(note, int(across / 0.066))
+    ]
     inches = (across, (len(labels) + above + 3.6 + 0.65 * len(notes)) * ROW_INCHES)
     figure = Figure(figsize=inches, facecolor=GROUND, dpi=130)
     FigureCanvasAgg(figure)
@@ -90,6 +97,19 @@ def heatmap(matrix: Matrix) -> Figure:
         axes.plot([-left, width], [guesses[0]] * 2, color=INK, linewidth=1.2)
     _explain(figure, axes, layout, notes, -left, len(labels))
     return figure
+
+
+def _fitting(matrix: Matrix) -> tuple[Layout, str]:
+    """The layout with as many rows as a picture can hold, and what is said about the others."""
+    layout = matrix.layout
+    if len(layout.rows) <= MOST:
+        return layout, ""
+    found = panels(matrix)
+    chosen, _ = selected(found, MOST)
+    rows = sorted({*chosen, *(r for r, row in enumerate(layout.rows) if row.kind != "speech")})
+    hearing = sum(row.kind == "speech" for row in layout.rows)
+    said = f"{len(chosen)} of {hearing} configurations are shown, of every kind of features the best; the table has all"
+    return replace(layout, rows=[layout.rows[r] for r in rows], entries=[layout.entries[r] for r in rows]), said
 
 
 def _scores(entries: list[Entry], column: Column, floor: float | None) -> list[float]:

@@ -27,7 +27,7 @@ def describe(matrix: Matrix) -> str:
     said = {}
     for panel, of in series(matrix, "layer", _at(matrix)):
         best = max(
-            (place for line in of for _, place in line.points if line.kind != "none"),
+            (place for line in of for _, place in line.points),
             key=lambda place: panel.column.better * place.entry.value,
         )
         said[f"{panel.column.title} ({panel.column.heading})"] = f"{best.label} {panel.column.text(best.entry.value)}"

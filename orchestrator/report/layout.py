@@ -157,10 +157,10 @@ def lay_out(
     keys = list(rows)
     grid = [[_entry(places.get((key, column.key), []), column) for column in columns] for key in keys]
     floors = [_floor(column, [row[c] for row in grid], rows.values()) for c, column in enumerate(columns)]
-    grid = [
-        [_judged(entry, row, c, columns[c], grid, list(rows.values())) for c, entry in enumerate(line)]
-        for row, line in zip(rows.values(), grid, strict=True)
-    ]
+    for c, column in enumerate(columns):
+        judged = _judged([line[c] for line in grid], list(rows.values()), column)
+        for line, entry in zip(grid, judged, strict=True):
+            line[c] = entry
     cost_heads, costs, cost_caption = mean_costs(keys, places)
     everything = list(rows.values())
     if any(column.baseline is not None for column in columns):
@@ -311,21 +311,25 @@ def _floor(column: Column, entries: Sequence[Entry], rows: Iterable[Row], decode
     return max(guesses, key=lambda value: column.better * value) if guesses else None
 
 
-def _judged(
-    entry: Entry, row: Row, c: int, column: Column, grid: Sequence[Sequence[Entry]], rows: Sequence[Row]
-) -> Entry:
-    """The entry with its ‡ where it is no better than guessing, and marked where it is the best of its column."""
-    if entry.value is None or row.kind != "speech":
-        return entry
-    floor = _floor(column, [line[c] for line in grid], rows, row.coordinates["decoder"])
-    guessing = floor is not None and column.better * entry.value <= column.better * floor
-    rivals = [
-        column.better * line[c].value
-        for line, rival in zip(grid, rows, strict=True)
-        if rival.kind == "speech" and line[c].value is not None
+def _judged(entries: Sequence[Entry], rows: Sequence[Row], column: Column) -> list[Entry]:
+    """A column's entries, with ‡ where one is no better than guessing, and the best of them marked."""
+    decoders = {row.coordinates["decoder"] for row in rows}
+    floors = {decoder: _floor(column, entries, rows, decoder) for decoder in decoders}
+    speech = [
+        column.better * entry.value
+        for entry, row in zip(entries, rows, strict=True)
+        if row.kind == "speech" and entry.value is not None
     ]
-    best = not guessing and len(rivals) > 1 and column.better * entry.value == max(rivals)
-    return replace(entry, marks=entry.marks + (GUESSING if guessing else ""), best=best)
+    top, judged = max(speech, default=None), []
+    for entry, row in zip(entries, rows, strict=True):
+        if entry.value is None or row.kind != "speech":
+            judged.append(entry)
+            continue
+        value, floor = column.better * entry.value, floors[row.coordinates["decoder"]]
+        guessing = floor is not None and value <= column.better * floor
+        best = not guessing and len(speech) > 1 and value == top
+        judged.append(replace(entry, marks=entry.marks + (GUESSING if guessing else ""), best=best))
+    return judged
 
 
 def _varies(cells: Sequence[Mapping[str, Any]], name: str) -> bool:

@@ -1,16 +1,14 @@
-"""Places of the matrix with the cells that stand in them: what every figure draws, so that none disagrees with the table."""
+"""Panels: the columns of the matrix as every figure draws them, so that none disagrees with the table."""
 
 from __future__ import annotations
 
 import itertools
-import json
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.report.families import folded
-from orchestrator.report.layout import COLUMN, ROW
+from orchestrator.report.places import places
 from orchestrator.report.words import BUDGET, OF_HUNDRED, is_number, show
 
 if TYPE_CHECKING:
@@ -20,8 +18,6 @@ if TYPE_CHECKING:
 Cell = Mapping[str, Any]
 SPEECH = ("continuous", "centroids", "discrete")
 """Kinds of features that hear speech, in the order in which they are named."""
-TOLD_ELSEWHERE = ("codebook_corpus", "decoder", "recipe", "init")
-"""Coordinates that the layout takes out of its rows where columns tell them already."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,24 +115,19 @@ def panels(matrix: Matrix, first_only: bool = False) -> list[Panel]:
         first_only: of several test sets of a task only the first, for what does not depend on the test set.
     """
     layout = matrix.layout
-    found: list[Panel] = []
+    standing = places(layout, matrix.cells)
     rows = [(r, row) for r, row in enumerate(layout.rows) if row.kind != "baseline"]
-    untold = [name for name in TOLD_ELSEWHERE if all(row.coordinates[name] is None for _, row in rows)]
-    by_place: dict[tuple[str, ...], list[Cell]] = {}
-    for cell in folded(matrix.cells, (*COLUMN, *ROW))[0]:
-        if cell["status"] == "ok":
-            by_place.setdefault((_key(cell, COLUMN), _row(cell, untold)), []).append(cell)
     told = tuple(layout.labels)
+    found = []
     for c, column in enumerate(layout.columns):
         if first_only and not column.first:
             continue
-        places = []
+        of = []
         for r, row in rows:
-            cells = by_place.get((json.dumps(list(column.key)), _row(row.coordinates, untold)), [])
-            cells = sorted(cells, key=lambda cell: cell["seed"])
+            cells = sorted(standing[r][c].finished, key=lambda cell: cell["seed"])
             values = tuple(value for cell in cells if (value := _score(cell, column)) is not None)
-            places.append(Place(r, row.coordinates, told, layout.entries[r][c], tuple(cells), values))
-        found.append(Panel(column, layout.floors[c], tuple(places)))
+            of.append(Place(r, row.coordinates, told, layout.entries[r][c], tuple(cells), values))
+        found.append(Panel(column, layout.floors[c], tuple(of)))
     return found
 
 
@@ -186,11 +177,3 @@ def _score(cell: Cell, column: Column) -> float | None:
         if result["test_set"] == column.test_set and is_number(value):
             return value
     return None
-
-
-def _key(cell: Mapping[str, Any], names: Sequence[str]) -> str:
-    return json.dumps([cell[name] for name in names])
-
-
-def _row(coordinates: Mapping[str, Any], untold: Sequence[str]) -> str:
-    return _key(coordinates, [name for name in ROW if name not in untold])

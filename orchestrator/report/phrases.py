@@ -89,7 +89,7 @@ def certain(column: Column, lead: Lead) -> str:
     if lead.interval is None or lead.p is None:
         return "" if lead.reason == UNKNOWN else f"; {lead.reason}"
     low, high = map(column.text, lead.interval)
-    p = "p < 0.001" if lead.p < 0.001 else f"p = {lead.p:.{1 if lead.p < 0.01 else 2}g}"
+    p = _p(lead.p)
     between = f" (95 % interval {low} to {high})"
     if lead.sure:
         return f"{between}, more than chance explains ({p})"
@@ -98,13 +98,20 @@ def certain(column: Column, lead: Lead) -> str:
     return f"{between}, but the test set can't tell this from chance ({p})"
 
 
+def _p(value: float) -> str:
+    """With as many digits as say something; at the border as many as show on which side it is."""
+    if value < 0.001:
+        return "p < 0.001"
+    return f"p = {value:.3f}" if value < 0.01 or 0.045 <= value < 0.055 else f"p = {value:.2f}"
+
+
 def share(ratio: float) -> str:
     """`0.27 %`: a share with two digits."""
     return f"{ratio * 100:.2g} %" if ratio < 0.995 else f"{ratio * 100:,.0f} %"
 
 
-def times(ratio: float, what: str) -> str:
-    """`2.1 times the FLOPs` from one on, `27 % of the FLOPs` below."""
-    if ratio >= 9.95:
-        return f"{ratio:,.0f} times {what}"
-    return f"{ratio:.1f} times {what}" if ratio >= 0.995 else f"{share(ratio)} of {what}"
+def times(ratio: float, of: str = "", as_much: str = "") -> str:
+    """`2.1 times the FLOPs` and `27 % of the FLOPs`; or, as an adjective, `2.1 times as long` and `27 % as long`."""
+    if ratio < 0.995:
+        return f"{share(ratio)} {as_much}" if as_much else f"{share(ratio)} of {of}"
+    return f"{ratio:,.{0 if ratio >= 9.95 else 1}f} times {as_much or of}"

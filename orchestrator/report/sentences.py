@@ -10,7 +10,7 @@ from orchestrator.report.places import Place
 
 NAMED = 3
 """How many configurations a sentence names before it counts the rest."""
-COSTS = {"FLOPs": "FLOPs", "time": "training time"}
+COSTS = {"FLOPs": "computation (FLOPs)", "time": "training time"}
 """The training costs that are told, by their names in ratios.py."""
 MATCHED = {"discrete": "discrete", "centroids": "centroid"}
 """Kinds of features that are compared with continuous ones, as an adjective."""
@@ -85,8 +85,11 @@ def _matched(one: Contest) -> list[str]:
         pairs = [sure for place in one.matched(kind) if (sure := place.entry.certainty) is not None]
         if len(pairs) > 1:
             gaps = [one.column.better * (pair.difference or 0.0) for pair in pairs if pair.differs]
-            same = "compared with continuous features that are otherwise the same"
-            said.append(f"{same}, {_counted(gaps, len(pairs), f'{word} configurations')}")
+            several = sum(one.kind(place) == "continuous" for place in one.ranked) > 1
+            against = (
+                f"against {'the ' if several else ''}continuous features{' that are otherwise the same' * several}"
+            )
+            said.append(f"{against}, {_counted(gaps, len(pairs), f'{word} configurations')}")
     return said
 
 
@@ -96,6 +99,7 @@ def _counted(gaps: Sequence[float], total: int, noun: str) -> str:
         return f"none of {total} {noun} can be told apart"
     counts = {"worse": sum(gap < 0 for gap in gaps), "better": sum(gap > 0 for gap in gaps)}
     parts = [f"{number} {'is' if number == 1 else 'are'} {word}" for word, number in counts.items() if number]
+    parts[-1] += " by more than chance explains"
     if total in counts.values():
         return parts[0].replace(str(total), f"all {total} {noun}", 1)
     first = parts[0].split(" ", 1)

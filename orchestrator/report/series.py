@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orchestrator.report import drawing, marks, scales
-from orchestrator.report.panels import SPEECH, Panel, Place, panels
+from orchestrator.report.panels import Panel, Place, panels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,7 +45,7 @@ def series(matrix: Matrix, coordinate: str, at: Callable[[Place], float | None])
     labels = [name for name in matrix.layout.labels if name != coordinate]
     for panel in panels(matrix):
         lines: dict[str, list[tuple[float, Place]]] = {}
-        for place in panel.scored:
+        for place in panel.speech:
             if (x := at(place)) is not None:
                 key = json.dumps([place.kind, *(place.coordinates[name] for name in labels)])
                 lines.setdefault(key, []).append((x, place))
@@ -53,7 +53,7 @@ def series(matrix: Matrix, coordinate: str, at: Callable[[Place], float | None])
         for key, points in lines.items():
             label = points[0][1].without(coordinate)
             of.append(Series(key, points[0][1].kind, label, tuple(sorted(points, key=lambda point: point[0]))))
-        if any(len(line.points) > 1 and line.kind in SPEECH for line in of):
+        if any(len(line.points) > 1 for line in of):
             found.append((panel, of))
     return found
 
@@ -97,7 +97,7 @@ def draw(axes: Axes, panel: Panel, of: Sequence[Series], lines: dict[str, Series
         ends = marks.bars(panel, [place for _, place in line.points], points)
         for x, low, _, high in ends if len(lines) <= SURE else ():
             axes.vlines(x, low, high, color=styles[line.key]["color"], linewidth=0.9, alpha=0.55, zorder=1)
-        reach += [] if line.kind == "none" else marks.heights(points, ends)
-    said = scales.floor_line(axes, panel, reach or [panel.shown(place.entry.value) for place in panel.scored])
+        reach += marks.heights(points, ends)
+    said = scales.floor_line(axes, panel, reach or [panel.shown(place.entry.value) for place in panel.speech])
     scales.score_axis(axes.yaxis, panel)
     scales.head(axes, panel, said)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from orchestrator.matrix import Matrix
 
-FONT, PANEL, GAP, CHARACTER_INCHES, LINE_INCHES = 9, 3.7, 0.75, 0.065, 0.19
+FONT, PANEL, GAP, CHARACTER_INCHES, LINE_INCHES = 9, 2.8, 0.72, 0.065, 0.19
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 """Told apart by colour-blind eyes; where there are more to tell, viridis."""
 DASHES: tuple[Any, ...] = (
@@ -46,9 +46,9 @@ MARKERS = "osD^v"
 WORDS = {"encoder": "", "layer": "layer ", "codebook": "k", "bpe": "bpe"}
 
 PANELS = (
-    ("Use of tokens", "used token types, rarest first (%)", "occurrences (%)", 5.0),
-    ("Variance, frames as stored", "directions, weakest first (%)", "variance (%)", 3.4),
-    ("Variance, dimensions normalised", "directions, weakest first (%)", "variance (%)", 3.4),
+    ("Use of tokens", "used token types, rarest first (%)", "occurrences (%)", 3.7),
+    ("Variance, frames as stored", "directions, weakest first (%)", "variance (%)", 2.6),
+    ("Variance, dimensions normalised", "directions, weakest first (%)", "variance (%)", 2.6),
 )
 """Titles and axes of the panels, and how wide they are, in inches."""
 NOTE = (

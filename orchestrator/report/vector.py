@@ -18,6 +18,8 @@ INK, SOFT, GROUND = "#000000", "#333333", "#ffffff"
 second paler, and the third is its ground: the CSS variable `--ground`, or the canvas of the browser."""
 SVG, XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 FIXED = {"svg.fonttype": "none", "svg.hashsalt": "tokengrid", "svg.image_inline": True}
+PLACES = ("d", "x", "y", "transform")
+"""Attributes that say where things are; a hundredth of a point is enough."""
 OWN_STYLE = "stroke-linejoin: round; stroke-linecap: butt"
 """What matplotlib says in a style sheet, which would hold for the whole page; here it is said of the figure alone."""
 
@@ -56,10 +58,12 @@ def svg(figure: Figure, themed: bool) -> str:
 
 
 def _prefix(root: ElementTree.Element, prefix: str) -> None:
-    """Makes all ids, and what refers to them, the figure's own."""
+    """Makes all ids, and what refers to them, the figure's own, and places no finer than can be seen."""
     for element in root.iter():
         for name, value in element.attrib.items():
-            if name == "id":
+            if name in PLACES:
+                element.set(name, re.sub(r"(\.\d\d)\d+", r"\1", value))
+            elif name == "id":
                 element.set(name, f"{prefix}-{value}")
             elif name in (f"{{{XLINK}}}href", "href") and value.startswith("#"):
                 element.set(name, f"#{prefix}-{value[1:]}")

@@ -59,7 +59,7 @@ def verdict(matrix: Matrix) -> Verdict:
     told = [(one.column.title, sentences.about(one)) for one in found]
     told += [("cost", _cost(found)), ("training", _training(found, lines))]
     told += [
-        ("certainty", _certainty(layout, lines)),
+        ("certainty", _certainty(layout, found, lines)),
         ("words", _words(found)),
         ("not finished", _unfinished(layout, done, total)),
     ]
@@ -80,7 +80,7 @@ def _cost(found: Sequence[Contest]) -> str:
             said.append(
                 f"a second of speech is {short(length)} tokens and {short(bits)} bits as {tokens}, "
                 f"{short(length_too)} vectors and {short(bits_too)} bits as {vectors}: "
-                f"{phrases.times(length / length_too, 'the length')} and {phrases.share(bits / bits_too)} of the bits"
+                f"{phrases.times(length / length_too, as_much='as long')}, in {phrases.share(bits / bits_too)} of the bits"
             )
         answering, answering_too = (mean_cost(side, "rtf") for side in zip(*of, strict=True))
         if answering and answering_too:
@@ -103,7 +103,7 @@ def _training(found: Sequence[Contest], lines: Sequence[Sequence[Place]]) -> str
         for one, places_ in zip(found, zip(*lines, strict=True), strict=True)
         if any(cell["cell"] in late for place in places_ for cell in place.finished)
     ]
-    where = f" ({phrases.listed(titles)})" if len(found) > 1 and len(titles) <= 2 * NAMED else ""
+    where = f" (on {phrases.listed(titles)})" if len(found) > 1 and len(titles) <= 2 * NAMED else ""
     who = (
         f"{len(late)} of {phrases.count(len(stopped), 'training')}{where} ended"
         if len(stopped) > 1
@@ -114,7 +114,7 @@ def _training(found: Sequence[Contest], lines: Sequence[Sequence[Place]]) -> str
     return f"{phrases.sentence(cut)} {phrases.sentence(rest)}"
 
 
-def _certainty(layout: Layout, lines: Sequence[Sequence[Place]]) -> str:
+def _certainty(layout: Layout, found: Sequence[Contest], lines: Sequence[Sequence[Place]]) -> str:
     """What intervals and the word chance rest on."""
     counts = {len(place.finished) for line in lines for place in line} - {0}
     if not counts:
@@ -122,6 +122,10 @@ def _certainty(layout: Layout, lines: Sequence[Sequence[Place]]) -> str:
     known = [entry.certainty for line in layout.entries for entry in line if entry.certainty is not None]
     drawn = list(dict.fromkeys(one.drawn for one in known if one.drawn))
     said = ["intervals and significance were not computed"]
+    if known and not drawn:
+        said = [
+            "there are no intervals" + "".join(f": {reason}" for reason in sorted({one.reason for one in known} - {""}))
+        ]
     if drawn:
         what = phrases.listed(drawn, "or") if len(drawn) <= NAMED else "speakers or utterances"
         said = [f"intervals come from drawing the {what} of a test set again and again (bootstrap)"]
@@ -130,6 +134,8 @@ def _certainty(layout: Layout, lines: Sequence[Sequence[Place]]) -> str:
             "a difference is called more than chance where p < 0.05 after Holm's correction for the number of "
             "comparisons in a task"
         )
+    if any(len(one.ranked) > len(one.kinds_ranked) > 1 for one in found):
+        said.append("the best of several configurations is picked on the test set itself, which flatters it a little")
     several = f"scores are means over up to {max(counts)} seeds, and differences allow for the spread between them"
     once = "every cell was trained once: how much another seed would change is not known"
     return " ".join(map(phrases.sentence, [*said, once if max(counts) == 1 else several]))

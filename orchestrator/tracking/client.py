@@ -18,12 +18,21 @@ if TYPE_CHECKING:
 SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql")
 PATIENCE = {"MAX_RETRIES": "2", "TIMEOUT": "30", "BACKOFF_FACTOR": "1"}
 """Of a request to a server; MLflow's own of 7 tries and 120 s would hold a launch for minutes. The environment decides."""
-HASTE = {"MAX_RETRIES": "0", "TIMEOUT": "15"}
+HASTE = {"MAX_RETRIES": "0", "TIMEOUT": "30"}
 """Of a request that only asks whether somebody is there."""
 AUTHENTICATION = (
     " The server wants to know who you are: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or "
     "MLFLOW_TRACKING_TOKEN."
 )
+
+MEANINGS = (
+    (r"NameResolutionError|Name or service not known|nodename nor servname", "there is no host of this name."),
+    (r"SSLError|SSL:", "no safe connection could be made: is it http instead of https, or is its certificate unknown?"),
+    (r"timed out|TimeoutError", "it does not answer in time."),
+    (r"NewConnectionError|Connection refused|Connection aborted|ConnectionResetError", "nobody answers there."),
+    (r"error code 404 != 200", "what answers there is not MLflow."),
+)
+"""What errors of HTTP mean; their own words fill a screen."""
 
 
 def default_uri(uri: str | None, root: Path) -> str:
@@ -85,8 +94,12 @@ def unusable(uri: str, error: Exception) -> UserError:
 
 
 def reason(error: Exception) -> str:
-    """The first line of an error, without passwords, and not longer than a screen."""
-    first = (str(error).strip() or type(error).__name__).splitlines()[0]
+    """Why MLflow could not be used, in a line without passwords: in words where they are known, else what it says."""
+    said = str(error).strip()
+    for pattern, words in MEANINGS:
+        if re.search(pattern, said):
+            return words
+    first = (said or type(error).__name__).splitlines()[0]
     return without_password(first if len(first) <= 300 else first[:300] + " …")
 
 

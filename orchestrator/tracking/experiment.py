@@ -42,10 +42,11 @@ class Experiment:
         self._root = root
         self._name = name
         self.uri = client.default_uri(uri, root)
-        with self.alone(), client.haste():
+        with self.alone():
             try:
                 self.client = client.connect(self.uri)
-                entity = self._open()
+                with client.haste():
+                    entity = self._open()
                 self.id = entity.experiment_id
                 if KIND not in entity.tags:
                     self.client.set_experiment_tag(self.id, KIND, TRAINING)

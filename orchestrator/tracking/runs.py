@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.matrix import COORDINATES, Matrix, ordered
 from orchestrator.report.words import describe, is_number
 from orchestrator.tracking import launch_run, notes, predictions, tags, values
+from orchestrator.tracking.client import answers
 from orchestrator.tracking.experiment import Experiment
 from orchestrator.tracking.material import Material
 from orchestrator.tracking.tags import CELL, IDENTITY, JUDGED, LAUNCH, MATRIX, NAME, NOTE, PARENT, RECORD
@@ -62,6 +63,10 @@ class Tracker:
         self.written: set[str] = set()
         self._cells: dict[str, _Known] | None = None
         self._colours: dict[str, str] = {}
+
+    def answers(self) -> bool:
+        """Whether MLflow can be reached; asked once, without patience."""
+        return answers(self._client)
 
     def present(self, question: str, records: Sequence[Mapping[str, Any]]) -> None:
         """Gives the experiment its description and its views; `records` have coordinates and `primary` of every cell."""

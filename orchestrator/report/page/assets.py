@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from jinja2 import Template
 
 STYLES = ("page.css", "matrix.css", "mistakes.css")
-SCRIPTS = ("dom.js", "matrix.js", "filters.js", "views.js", "card.js", "mistakes.js", "page.js")
+SCRIPTS = ("dom.js", "matrix.js", "filters.js", "views.js", "card.js", "stages.js", "mistakes.js", "page.js")
 """In the order in which they stand in the page; they share one scope and nothing is global."""
 
 

@@ -3,6 +3,7 @@
 const card = byId("card");
 let carded = null;
 let leaving = 0;
+let dismissed = -Infinity;
 
 const CELL_STATUS = { failed: "failed", missing: "not finished", stale: "stale", absent: "not in this space" };
 
@@ -13,8 +14,7 @@ function line(list, term, text) {
 function cardOf(row, c) {
   const column = data.columns[c];
   const known = placeOf(row.index, c);
-  const name = row.labels.map((label, i) => (label === "–" || label === "" ? null : i ? `${data.labels[i]} ${label}` : label)).filter(Boolean).join(", ");
-  const parts = [el("p", { class: "where" }, `${name} · ${column.title}`)];
+  const parts = [el("p", { class: "where" }, `${rowName(row)} · ${column.title}`)];
   if (row.trivial) return [...parts, ...trivialCard(row, c, column)];
   if (!known) return [...parts, el("p", { class: "said" }, "This space has no such cell.")];
   if (isNumber(known.value)) parts.push(...scoreCard(row, c, known, column));
@@ -65,13 +65,14 @@ function scoreCard(row, c, known, column) {
   return parts;
 }
 
+const chance = (p) => (p < 1e-300 ? "<1e-300" : p < 0.0001 ? p.toExponential(0) : digits(p));
+
 function comparison(known, column) {
   if (isNumber(known.difference)) {
     const list = el("dl", {});
     line(list, `minus ${said(known.against)}`, signed(known.difference, column));
     if (isNumber(known.difference_low)) line(list, "95 % interval", `${signed(known.difference_low, column)} to ${signed(known.difference_high, column)}`);
-    const p = known.p < 0.0001 ? known.p.toExponential(0) : digits(known.p);
-    if (isNumber(known.p)) line(list, "p (Holm)", `${p}, ${known.p < 0.05 ? "significant *" : "not significant"}`);
+    if (isNumber(known.p)) line(list, "p (Holm)", `${chance(known.p)}, ${significant(known.p) ? "significant *" : "not significant"}`);
     return [el("h4", {}, "Difference"), list];
   }
   if (known.uncompared === null) return known.low === null ? [el("p", { class: "said" }, "No interval was computed here.")] : [];
@@ -104,8 +105,8 @@ function showCard(td) {
   clearTimeout(leaving);
   if (carded === td) return;
   hideCard();
-  const [r, c] = place.get(td);
-  const close = el("button", { type: "button", class: "close", tabindex: "-1", "aria-label": "Close", onclick: hideCard }, "✕");
+  const [r, c] = positions.get(td);
+  const close = el("button", { type: "button", class: "close", tabindex: "-1", "aria-label": "Close", onclick: dismiss }, "✕");
   card.replaceChildren(close, ...cardOf(rows[r], c));
   card.hidden = false;
   carded = td;
@@ -120,6 +121,12 @@ function hideCard() {
   carded?.removeAttribute("aria-describedby");
   carded = null;
   card.hidden = true;
+}
+
+/** Closed by its reader: what then comes to lie under the pointer does not open the next one. */
+function dismiss() {
+  dismissed = performance.now();
+  hideCard();
 }
 
 /** Beside its place, where there is room; a narrow screen has it at its foot, by style. */
@@ -146,22 +153,27 @@ function pin(td) {
   makeCurrent(td);
   td.focus({ preventScroll: true });
   showCard(td);
+  const covered = td.getBoundingClientRect().bottom + 12 - card.getBoundingClientRect().top;
+  if (covered > 0 && card.offsetWidth === root.clientWidth) window.scrollBy(0, covered); // the card at the foot of a phone
 }
 
 function makeCards() {
   const td = (event) => event.target.closest?.("td");
-  body.addEventListener("pointerover", (event) => event.pointerType !== "touch" && td(event) && place.has(td(event)) && showCard(td(event)));
+  body.addEventListener("pointerover", (event) => {
+    if (event.pointerType === "touch" || performance.now() - dismissed < 400) return;
+    if (positions.has(td(event))) showCard(td(event));
+  });
   body.addEventListener("pointerleave", (event) => event.pointerType !== "touch" && leave());
   card.addEventListener("pointerenter", () => clearTimeout(leaving));
   card.addEventListener("pointerleave", (event) => event.pointerType !== "touch" && leave());
   body.addEventListener("focusin", (event) => {
-    if (!td(event) || !place.has(td(event))) return;
+    if (!td(event) || !positions.has(td(event))) return;
     makeCurrent(td(event));
     showCard(td(event));
   });
   body.addEventListener("focusout", (event) => !card.contains(event.relatedTarget) && leave());
-  body.addEventListener("click", (event) => td(event) && place.has(td(event)) && pin(td(event)));
-  document.addEventListener("keydown", (event) => event.key === "Escape" && hideCard());
+  body.addEventListener("click", (event) => td(event) && positions.has(td(event)) && pin(td(event)));
+  document.addEventListener("keydown", (event) => event.key === "Escape" && dismiss());
   document.addEventListener("pointerdown", (event) => !card.contains(event.target) && !event.target.closest("#grid td") && hideCard());
   for (const moved of [byId("frame"), window]) moved.addEventListener("scroll", () => carded && requestAnimationFrame(putCard), { passive: true });
 }

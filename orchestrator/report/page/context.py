@@ -112,13 +112,9 @@ def _figures(matrix: Matrix) -> list[dict[str, str]]:
     A figure's title is what the docstring of its module begins with.
     """
     from importlib import import_module
-    from importlib.util import find_spec
 
     from orchestrator.report import FIGURES, draw, drawable
-
-    if find_spec("orchestrator.report.drawing") is None:
-        return []
-    from orchestrator.report.drawing import svg
+    from orchestrator.report.vector import svg
 
     found = []
     for name in drawable(matrix):

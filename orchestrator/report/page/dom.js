@@ -16,6 +16,12 @@ function el(tag, attributes = {}, ...children) {
   return made;
 }
 
+/** A labelled choice among [value, text] pairs. */
+function chooser(title, options, onchoice) {
+  const select = el("select", { onchange: (event) => onchoice(event.target.value) }, options.map(([value, text]) => el("option", { value }, text)));
+  return el("label", {}, `${title} `, select);
+}
+
 const SVG = "http://www.w3.org/2000/svg";
 function shape(tag, attributes, ...children) {
   const made = document.createElementNS(SVG, tag);
@@ -48,7 +54,7 @@ function scaled(value, step, units) {
 /** A cost in its unit. */
 function cost(value, kind) {
   if (!isNumber(value)) return "–";
-  if (kind === "bytes") return scaled(value, 1024, ["B", "KiB", "MiB", "GiB", "TiB"]);
+  if (kind === "bytes") return scaled(value, 1000, ["B", "kB", "MB", "GB", "TB"]);
   if (kind === "factor") return digits(value);
   if (kind === "count") return value < 10000 ? digits(value) : scaled(value, 1000, ["", "k", "M", "G", "T", "P", "E"]);
   if (value < 1) return `${digits(value * 1000)}\u202fms`;
@@ -58,9 +64,14 @@ function cost(value, kind) {
 }
 
 /** A value of a column in its unit, such as percent. */
-const inColumn = (value, column) => (isNumber(value) ? (value * column.scale).toFixed(column.decimals) : "–");
-const signed = (value, column) => (value > 0 ? "+" : "") + inColumn(value, column).replace("-", "\u2212");
+const inColumn = (value, column) => (isNumber(value) ? (value * column.scale).toFixed(column.decimals).replace("-", "\u2212") : "–");
+const signed = (value, column) => (value > 0 ? "+" : "") + inColumn(value, column);
 const between = (low, high, column) => `${inColumn(low, column)} to ${inColumn(high, column)}`;
+
+const field = (name) => data.fields.indexOf(name);
+/** Whether a place has a score, and so every field. */
+const whole = (place) => Boolean(place) && place.length === data.fields.length;
+const significant = (p) => isNumber(p) && p < data.alpha;
 
 /** What is known of a place of the matrix, by name; null where there is no cell. */
 function placeOf(row, column) {

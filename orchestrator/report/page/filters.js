@@ -49,16 +49,16 @@ function makeFilters() {
   const titles = data.columns.map((column) => column.title);
   if (titles.length > 1) makeFilter("columns", "columns", [...new Set(titles)], () => false);
   const statuses = [...new Set(rows.flatMap((row) => row.places.map(statusOf)))].filter((status) => status !== "absent" && status !== "none");
-  if (statuses.length > 1) makeFilter("status", "status", statuses, (row, wanted) => !row.places.some((td, c) => !td.hidden && wanted.has(statusOf(td, c, row))));
+  if (statuses.length > 1) makeFilter("status", "status", statuses, (row, wanted) => !row.places.some((td) => !td.hidden && wanted.has(statusOf(td))));
   document.addEventListener("pointerdown", (event) => {
     for (const menu of document.querySelectorAll(".filter[open]")) if (!menu.contains(event.target)) menu.open = false;
   });
 }
 
-const place = new Map(rows.flatMap((row) => row.places.map((td, c) => [td, [row.index, c]])));
+const positions = new Map(rows.flatMap((row) => row.places.map((td, c) => [td, [row.index, c]])));
 
 function statusOf(td) {
-  const [r, c] = place.get(td);
+  const [r, c] = positions.get(td);
   const known = data.places[r][c];
   if (!known) return rows[r].trivial ? "none" : "absent";
   const status = said(known[0]);

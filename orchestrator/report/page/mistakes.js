@@ -14,11 +14,6 @@ function browse(details) {
 
 const labelOf = (task, cell) => task.cells.find((one) => one.cell === cell)?.label ?? cell;
 
-function chooser(title, options, onchoice) {
-  const select = el("select", { onchange: (event) => onchoice(event.target.value) }, options.map(([value, text]) => el("option", { value }, text)));
-  return el("label", {}, `${title} `, select);
-}
-
 // Confusion matrices
 
 function confusions(task) {

@@ -78,6 +78,7 @@ fromAddress() || applyFilters();
 makeWalkable();
 makeSticky();
 makeCards();
+makeStages();
 makeMistakes();
 for (const button of document.querySelectorAll(".save")) button.addEventListener("click", () => save(button));
 addEventListener("hashchange", fromAddress);

@@ -12,6 +12,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.report.intervals import ALPHA
 from orchestrator.report.page.sources import playable
 from orchestrator.report.words import HEADINGS, OF_HUNDRED, is_number
 
@@ -45,7 +46,7 @@ VIEWS = ("train_seconds", "total_seconds", "flops", "bits_per_second", "rtf", "f
 FIELDS = (
     *("status", "others", "problems", "value", "low", "high", "drawn", "n", "seeds", "deviation", "dev"),
     *("difference", "difference_low", "difference_high", "p", "against", "uncompared", "published", "stopped", "cells"),
-    "costs",
+    *("costs", "stages"),
 )
 TEXT_LIMIT = 2000
 """Characters of a reason that the page takes; the log has the whole."""
@@ -69,6 +70,30 @@ class Texts:
         return self._index[said]
 
 
+class Stages:
+    """The stages behind the cells: those that cells share, each once."""
+
+    def __init__(self, texts: Texts) -> None:
+        self.all: list[list[Any]] = []
+        self._texts = texts
+        self._index: dict[str, int] = {}
+
+    def __call__(self, record: Record) -> list[Any]:
+        """Of a cell where the stages that it shares stand, and its own ones in full."""
+        found: list[Any] = []
+        for line in (record["cost"] or {}).get("stages") or ():
+            one = [self._texts(line["stage"]), line["seconds"], line["cells"], self._texts(line["device"])]
+            one += [line["peak_memory_bytes"]]
+            if line["cells"] == 1:
+                found.append(one)
+                continue
+            if line["identity"] not in self._index:
+                self._index[line["identity"]] = len(self.all)
+                self.all.append([*one, self._texts(line["name"])])
+            found.append(self._index[line["identity"]])
+        return found
+
+
 def shortened(text: str) -> str:
     """A text of at most `TEXT_LIMIT` characters; what is cut is told."""
     return text if len(text) <= TEXT_LIMIT else f"{text[:TEXT_LIMIT]} … ({len(text) - TEXT_LIMIT:,} characters more)"
@@ -82,20 +107,28 @@ def payload(matrix: Matrix, lines: Sequence[Sequence[Place]], mistakes: Sequence
     """
     layout = matrix.layout
     texts = Texts()
+    stages = Stages(texts)
     cells = [
-        [_place(place.entry, place.cells, column, texts) for place, column in zip(line, layout.columns, strict=True)]
+        [
+            _place(place.entry, place.cells, column, texts, stages)
+            for place, column in zip(line, layout.columns, strict=True)
+        ]
         for line in lines
     ]
-    known = {i for line in cells for place in line if place and len(place) == len(FIELDS) for i in _known(place[-1])}
+    costs = FIELDS.index("costs")
+    whole = [place for line in cells for place in line if place and len(place) == len(FIELDS)]
+    known = {i for place in whole for i, value in enumerate(place[costs]) if value is not None}
     return {
         "space": matrix.space,
         "labels": [name.replace("_", " ") for name in layout.labels],
         "columns": [_column(column, floor) for column, floor in zip(layout.columns, layout.floors, strict=True)],
         "fields": FIELDS,
+        "alpha": ALPHA,
         "costs": [[name, *about] for name, about in COSTS.items()],
         "views": [i for i, name in enumerate(COSTS) if name in VIEWS and i in known],
         "places": cells,
         "texts": texts.all,
+        "stages": stages.all,
         "mistakes": [_mistakes(one) for one in mistakes],
     }
 
@@ -127,14 +160,11 @@ def _column(column: Column, floor: float | None) -> dict[str, Any]:
         "scale": 1 if column.metric in OF_HUNDRED else 100,
         "decimals": column.decimals,
         "floor": floor,
+        "baseline": column.baseline,
     }
 
 
-def _known(costs: Sequence[float | None]) -> set[int]:
-    return {i for i, value in enumerate(costs) if value is not None}
-
-
-def _place(entry: Entry, records: Sequence[Record], column: Column, texts: Texts) -> list[Any] | None:
+def _place(entry: Entry, records: Sequence[Record], column: Column, texts: Texts, stages: Stages) -> list[Any] | None:
     """A place in the order of `FIELDS`; None where the space has no such cell, or it is the trivial baseline."""
     if not records:
         return None
@@ -180,6 +210,7 @@ def _place(entry: Entry, records: Sequence[Record], column: Column, texts: Texts
         "stopped": texts("budget" if any(one["stopped"] == "budget" for one, _ in done) else done[0][0]["stopped"]),
         "cells": [one["cell"] for one in records],
         "costs": [_mean((one["cost"] or {}).get(name) for one, _ in done) for name in COSTS],
+        "stages": stages(done[0][0]),
     }
     return [fields[name] for name in FIELDS]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.report.page.table import Table
@@ -128,8 +127,6 @@ def _megabytes(lines: Iterable[Mapping[str, Any]]) -> str:
 
 def equal_compute(matrix: Matrix) -> list[Table]:
     """Of each task the dev error that configurations had reached within the same FLOPs, and within the same seconds."""
-    if find_spec("orchestrator.report.compute") is None:
-        return []
     from orchestrator.report.compute import COSTS, equal_compute
     from orchestrator.report.scales import si
 

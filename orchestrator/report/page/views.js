@@ -3,7 +3,7 @@
 const STEPS = 24;
 const VIEWS = [
   { name: "score", title: "score", kind: "score" },
-  ...(data.places.some((row) => row.some((place) => place?.length === data.fields.length && isNumber(place[data.fields.indexOf("difference")])))
+  ...(data.places.some((row) => row.some((place) => whole(place) && isNumber(place[field("difference")])))
     ? [{ name: "difference", title: "difference from the baseline", kind: "difference" }]
     : []),
   ...data.views.map((i) => ({ name: data.costs[i][0], title: data.costs[i][1], kind: "cost", cost: i, unit: data.costs[i][2] })),
@@ -14,16 +14,12 @@ let view = VIEWS[0];
 const originals = new Map();
 const textOf = (td) => originals.get(td)?.text ?? td.textContent;
 
-const field = (name) => data.fields.indexOf(name);
-const whole = (place) => place && place.length === data.fields.length;
-
 /** The number that a place shows in the present view; null where it has none. */
 function viewed(row, c) {
   const place = data.places[row.index][c];
   if (view.kind === "score") {
     if (whole(place)) return place[field("value")];
-    const trivial = row.trivial ? Number.parseFloat(textOf(row.places[c])) / data.columns[c].scale : null;
-    return isNumber(trivial) ? trivial : null;
+    return row.trivial ? data.columns[c].baseline : null;
   }
   if (!whole(place)) return null;
   return view.kind === "difference" ? place[field("difference")] : place[field("costs")][view.cost];
@@ -49,7 +45,7 @@ function showView(name) {
       const place = data.places[r][c];
       if (whole(place) || row.trivial) {
         if (!originals.has(td)) originals.set(td, { text: td.textContent, shade: td.className });
-        td.textContent = written(value, c) + (view.kind === "difference" && whole(place) && place[field("p")] < 0.05 && isNumber(value) ? "*" : "");
+        td.textContent = written(value, c) + (view.kind === "difference" && whole(place) && significant(place[field("p")]) ? "*" : "");
         td.className = isNumber(value) ? shade(value, c) : "absent";
       }
     });
