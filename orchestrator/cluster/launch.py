@@ -80,6 +80,7 @@ def connected(address: str | None) -> Iterator[None]:
     try:
         if address is None:
             ray.init(
+                address="local",  # and not a cluster that happens to run on this machine
                 _node_ip_address="127.0.0.1",
                 include_dashboard=False,
                 log_to_driver=False,
