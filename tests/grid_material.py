@@ -77,7 +77,7 @@ def artifacts(store: Store | Path) -> dict[str, dict[str, Any]]:
 
 def contents(store: Store | Path) -> dict[tuple[str, str], str]:
     """(identity, file) → checksum, of every file of every artifact but those that hold seconds."""
-    timed = ("training.json", "curve.json", "metrics.json", "checkpoint/")
+    timed = ("training.json", "curve.json", "metrics.json", "inference.json", "checkpoint/")
     return {
         (one["identity"], name): file["xxh3"]
         for one in artifacts(store).values()

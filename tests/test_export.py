@@ -8,13 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from encoder_material import speech
 from huggingface_hub import ModelCard
 from safetensors import safe_open
 from tiny_models import ENCODERS, make_encoder
 from trained_material import CELLS, asked, recordings, trained
 
-from orchestrator import inference
+from orchestrator import audio, inference
 from orchestrator.encoders.hf import HfConfig
 from orchestrator.errors import UserError
 from orchestrator.grid import Grid
@@ -66,7 +67,7 @@ def test_an_export_answers_as_it_was_scored_wherever_it_lies_and_without_a_store
     state = grid.store.root
     one = grid.cells[number]
     folder = inference.export(one.id, tmp_path / "made", state, with_base=one.decoder in ("lora", "rows"))
-    table = asked(inference.find(one.id, state))
+    table, before = asked(inference.find(one.id, state)), inference.load(one.id, state)
     moved = shutil.move(folder, tmp_path / "elsewhere")
     # Neither the store nor the models of the space are where they were.
     hidden = [path.rename(path.with_name(f"hidden-{path.name}")) for path in (state, state.parent / "models")]
@@ -78,12 +79,21 @@ def test_an_export_answers_as_it_was_scored_wherever_it_lies_and_without_a_store
         names = table["id"].tolist()
         paths = [state.with_name(f"hidden-{state.name}") / heard[name].path.relative_to(state) for name in names]
         answers = list(pipeline.predict(look(path, pipeline.trained.limits) for path in paths))
+        assert_same(pipeline, before, audio.read(paths[0]))
     finally:
         for path in hidden:
             path.rename(path.with_name(path.name.removeprefix("hidden-")))
     assert [a.error for a in answers] == [None] * len(table)
     assert [a.answer for a in answers] == table["answer"].tolist()
     assert not (tmp_path / "no store").exists()
+
+
+def assert_same(one: Pipeline, other: Pipeline, wave: np.ndarray) -> None:
+    """Weight by weight and value by value: answers of a decoder that has learnt little would say little."""
+    ours, theirs = (pipeline._model.state_dict() for pipeline in (one, other))
+    assert ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+    for values, expected in zip(*(p.tokens(p.encode([wave])) for p in (one, other)), strict=True):
+        assert np.array_equal(np.asarray(values), np.asarray(expected))
 
 
 def test_a_frozen_decoder_is_named_by_its_content_and_taken_from_where_the_user_says(grid: Grid, heard, tmp_path):

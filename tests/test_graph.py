@@ -24,6 +24,7 @@ from orchestrator.results import record, records
 from orchestrator.stage import Stage, walk
 from orchestrator.stages.encoder_pass import ShardWorker
 from orchestrator.stages.features import Features
+from orchestrator.stages.inference import Inference
 from orchestrator.store import Store
 
 SMALL = {
@@ -124,7 +125,8 @@ def test_every_cell_has_its_result(once: Finished):
 
 
 def test_shared_stages_are_made_exactly_once(once: Finished):
-    wanted = {s.identity: s for s in walk(*once.graph.scorings.values(), *once.graph.analyses.values())}
+    measures = [Inference.of(scoring) for scoring in once.graph.scorings.values()]
+    wanted = {s.identity: s for s in walk(*measures, *once.graph.analyses.values())}
     recordings = once.graph.corpora["spoken"].recordings.identity
     shards = once.made["shards"]
     assert {i: n for i, n in once.made.items() if i != "shards"} == {i: 1 for i in wanted if i != recordings}
@@ -179,9 +181,9 @@ def test_a_codebook_size_more_costs_its_codebook_units_bpe_and_cells(finished: F
     assert plan.finished == 5
     with counted() as made:
         found = launch(graph, finished.store)
-    assert set(made) - {"shards"} == {s.identity for s in stages} | {
-        s.identity for cell in plan.cells for s in (graph.scorings[cell], graph.scorings[cell].training)
-    }
+    scorings = [graph.scorings[cell] for cell in plan.cells]
+    own = {s.identity for scoring in scorings for s in (scoring, scoring.training, Inference.of(scoring))}
+    assert set(made) - {"shards"} == {s.identity for s in stages} | own
     assert [r["status"] for r in found] == ["ok"] * 7
     assert scores(found)[:4] == scores(finished.records)[:4]
 

@@ -8,28 +8,33 @@ import json
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 import soundfile
-import typer
 from grid_material import Log
 from hypothesis import given
 from hypothesis import strategies as st
 from trained_material import CELLS, asked, recordings, trained
 from typer.testing import CliRunner
 
-from orchestrator import audio, inference, space_file
+from orchestrator import audio, cli, inference, space_file
 from orchestrator.cell import Cell
-from orchestrator.commands import trained as trained_cells
-from orchestrator.decoders import Recipe
+from orchestrator.decoders import DecoderSpec, Recipe
+from orchestrator.encoders import EncoderSpec
+from orchestrator.encoders.published import UnknownEncoder
 from orchestrator.errors import StageError, UserError
 from orchestrator.grid import Grid
 from orchestrator.inference import finding, places
 from orchestrator.inference.listening import hear, look
 from orchestrator.inference.pcm import Encoding, Pcm
 from orchestrator.inference.pipeline import Pipeline
-from orchestrator.stage import walk
+from orchestrator.inference.restore import PARTS, STAGES
+from orchestrator.stage import Stage, walk
+from orchestrator.stages.analysis import Analysis
+from orchestrator.stages.inference import Inference
+from orchestrator.stages.speech import Speech
 from orchestrator.store import Store
 
 WILD = Recipe(batch=16, learning_rate=1e30, warmup_steps=0, max_epochs=3)
@@ -115,6 +120,19 @@ def test_what_is_restored_from_manifests_is_what_the_graph_made(grid: Grid):
         assert [s.identity for s in walk(found.scoring)] == [s.identity for s in walk(made)]
 
 
+def test_whatever_a_cell_can_be_made_of_can_be_restored():
+    """An encoder, a decoder or a kind of features that is added is named in restore.py, or no cell of it can be used."""
+    specs = {*descendants(EncoderSpec), *descendants(DecoderSpec), *get_args(Speech)} - {UnknownEncoder}
+    ours = {kind for kind in specs if kind.__module__.startswith("orchestrator.")}
+    assert ours <= set(PARTS.values())
+    stages = {kind for kind in descendants(Stage) if kind.__module__.startswith("orchestrator.")}
+    assert stages - {Analysis, Inference} == set(STAGES)
+
+
+def descendants(kind: type) -> set[type]:
+    return {below for child in kind.__subclasses__() for below in (child, *descendants(child))}
+
+
 def test_one_waveform_and_many_have_the_same_answers(grid: Grid, asr: Pipeline, heard):
     waves = [audio.read(*recording.part) for recording in list(heard.values())[:6]]
     assert asr(waves) == [asr([wave])[0] for wave in waves]
@@ -172,7 +190,8 @@ def test_a_stream_is_answered_chunk_by_chunk_as_it_comes(asr: Pipeline, heard):
         seconds.append(found.seconds)
         assert found.name == f"-@{given / rate:.2f}" and next(asr.predict([found])).audio == found.name
         given += round(found.seconds * rate)
-    assert given == len(wave) and seconds[:-1] == [0.5] * (len(seconds) - 1) and len(seconds) > 1
+    left = len(wave) - given
+    assert 0 <= left < 0.1 * rate and seconds[:-1] == [0.5] * (len(seconds) - 1) and len(seconds) > 1
 
 
 # On the command line
@@ -190,10 +209,7 @@ def predict(grid: Grid) -> Callable[..., tuple[int, str, str]]:
 
 def command(*arguments: object, raw: bytes = b"") -> tuple[int, str, str]:
     """A command, with the user's errors in the words that the command line prints."""
-    app = typer.Typer()
-    for function in (trained_cells.predict, trained_cells.export):
-        app.command()(function)
-    ended = CliRunner().invoke(app, [*map(str, arguments)], input=raw)
+    ended = CliRunner().invoke(cli.app, [*map(str, arguments)], input=raw)
     if isinstance(ended.exception, UserError):
         return 2, ended.stdout, str(ended.exception)
     assert ended.exception is None or isinstance(ended.exception, SystemExit), ended.exception

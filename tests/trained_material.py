@@ -19,7 +19,7 @@ from search_spaces.tiny_models import make_decoder
 
 TESTS = ("train", "dev")
 """Splits that are no test sets."""
-CELLS = 15
+CELLS = 16
 FEATURES = [
     {"kind": "continuous", "downsample": 4},
     {"kind": "discrete", "codebook": 12, "dedup": [True, False]},
@@ -32,7 +32,7 @@ _made: dict[Path, Grid] = {}
 
 
 def space(models: Path):
-    """All kinds of cells: all features of an APC encoder, then other encoders, layers, decoders, a sequence, a beam search."""
+    """All features of an APC encoder, then other encoders, layers and decoders, sequences, a start, searches."""
     body = content()
     body["encoders"] |= {"hubert": {"kind": "hf", "checkpoint": str(models / "hubert")}}
     body["decoders"] |= {
@@ -47,6 +47,7 @@ def space(models: Path):
     body["grid"] = [
         shared | {"features": FEATURES},
         shared | {"task": "asr", "encoder": "logmel", "layer": 0, "features": [FEATURES[0], FEATURES[2]]},
+        shared | {"encoder": "logmel", "layer": 0, "features": FEATURES[:1], "init": "asr"},
         shared | {"task": "asr", "recipe": "searching", "features": discrete},
         shared | {"recipe": "searching", "features": discrete},
         shared | {"encoder": "hubert", "layer": "weighted", "features": FEATURES[:1]},

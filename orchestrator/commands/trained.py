@@ -123,12 +123,17 @@ def _answers(pipeline: Pipeline, audio: list[str], pcm: Pcm, chunk: float | None
 
 def _printer(format: PredictFormat) -> Callable[[Prediction], None]:
     """Prints answers as they come."""
-    if format is PredictFormat.json:
-        return lambda found: print(json.dumps(asdict(found), ensure_ascii=False), flush=True)
+    rows = csv.writer(sys.stdout, lineterminator="\n")
     if format is PredictFormat.csv:
-        rows = csv.writer(sys.stdout, lineterminator="\n")
         rows.writerow(("audio", "seconds", "answer", "error"))
-        return lambda found: rows.writerow((found.audio, found.seconds, found.answer or "", found.error or ""))
-    return lambda found: (
-        None if found.answer is None else print(f"{found.audio}\t{' '.join(found.answer.splitlines())}", flush=True)
-    )
+
+    def show(found: Prediction) -> None:
+        if format is PredictFormat.json:
+            print(json.dumps(asdict(found), ensure_ascii=False))
+        elif format is PredictFormat.csv:
+            rows.writerow((found.audio, found.seconds, found.answer, found.error))
+        elif found.answer is not None:
+            print(found.audio, " ".join(found.answer.splitlines()), sep="\t")
+        sys.stdout.flush()
+
+    return show

@@ -121,8 +121,7 @@ def _front_matter(index: Mapping[str, Any]) -> str:
 def _text(index: Mapping[str, Any]) -> str:
     task, where, limits = index["task"], index["coordinates"], index["limits"]
     is_class = TASKS[task["name"]].kind == "classification" if task["name"] in TASKS else bool(task["labels"])
-    referred = [part["checkpoint"] for part in (index["encoder"], index["base"]) if part and not part["included"]]
-    needs = f" It needs the checkpoint {' and '.join(f'`{name}`' for name in referred)} beside." if referred else ""
+    needs = "".join(_needed(part) for part in (index["encoder"], index["base"]) if part and not part["included"])
     shown = ", ".join(f"`{label}`" for label in task["labels"])
     return TEXT.format(
         title=title(index),
@@ -153,6 +152,13 @@ def _text(index: Mapping[str, Any]) -> str:
         decoder_licence=_decoder_licence(index),
         check=CHECK,
     )
+
+
+def _needed(part: Mapping[str, Any]) -> str:
+    """Where a checkpoint comes from that the package doesn't hold."""
+    content = part["content"][:12]
+    where = f"it is fetched from the hub at {content}" if part["hub"] else f"`--base` names a copy (content {content})"
+    return f" The checkpoint `{part['checkpoint']}` is not in it: {where}."
 
 
 def _speech(where: Mapping[str, Any]) -> str:
@@ -196,7 +202,7 @@ def _data(splits: Mapping[str, Mapping[str, Any]]) -> str:
     rows = ["| split | utterances | hours |", "|---|---|---|"]
     for name, one in splits.items():
         rows.append(
-            f"| {name} | {one['utterances']} | {'unknown' if one['hours'] is None else format(one['hours'], '.2f')} |"
+            f"| {name} | {one['utterances']} | {'unknown' if one['hours'] is None else format(one['hours'], '.3g')} |"
         )
     return "\n".join(rows)
 

@@ -56,13 +56,16 @@ def files(named: Iterable[str]) -> list[Path]:
 def hear(stream: BinaryIO, pcm: Pcm, limits: Limits, chunk: float | None = None) -> Iterator[Heard]:
     """Reads raw samples to their end, as one recording or one every `chunk` seconds, each given as soon as it is there.
 
-    What is given can be read until the next one is asked for.
+    What is given can be read until the next one is asked for. What is left after the last whole chunk is one more, unless
+    it is too short to be heard.
     """
     size = -1 if chunk is None else max(1, round(chunk * pcm.rate)) * pcm.frame
     start = 0
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "samples.wav"
         while samples := _read(stream, size):
+            if start and len(samples) < limits.min_seconds * pcm.bytes_per_second:
+                return
             pcm.save(samples, path)
             yield look(path, limits, name=STDIN if chunk is None else f"{STDIN}@{start / pcm.bytes_per_second:.2f}")
             start += len(samples)
