@@ -18,12 +18,18 @@ def ui(
     port: Annotated[int, typer.Option(help="On 127.0.0.1.")] = 5000,
 ) -> None:
     """Opens the MLflow UI of the store on 127.0.0.1."""
+    from orchestrator.tracking import links
+
     database = local_path(store) / "mlflow.db"
     if not database.exists():
         raise UserError(
             f"there is nothing to show yet: {database} doesn't exist. Run a space first: tokengrid run demo"
         )
     out.print(f"MLflow on [link]http://127.0.0.1:{port}[/] (Ctrl-C ends it)")
+    server = f"http://127.0.0.1:{port}"
+    first = {link.space: link.address for link in reversed(links(f"sqlite:///{database}", server))}
+    for name, address in first.items():
+        out.print(f"  {name}: {address}", highlight=False, soft_wrap=True)
     arguments = ["server", "--backend-store-uri", f"sqlite:///{database}", "--host", "127.0.0.1", "--port", str(port)]
     arguments += ["--default-artifact-root", (database.parent / "mlartifacts").as_uri(), "--workers", "1"]
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -40,7 +46,7 @@ def sync(
 
     with err.status("comparing the store with MLflow …"):
         synced = Grid(space, store, read_audio=False).sync(tracking_uri)
-    out.print(f"{synced.uri} has the runs of {synced.cells} cells; {synced.runs} runs were written", highlight=False)
+    out.print(f"{synced.uri} has the runs of {synced.cells} cells; {synced.runs} runs were written", highlight=False, soft_wrap=True)
 
 
 def doctor(
