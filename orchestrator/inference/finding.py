@@ -7,6 +7,8 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import pandas as pd
+
 from orchestrator import encoders, space_file
 from orchestrator.audio import Limits
 from orchestrator.cell import Cell
@@ -16,7 +18,6 @@ from orchestrator.inference.places import recall
 from orchestrator.inference.restore import Manifest, restore
 from orchestrator.inference.trained import Trained
 from orchestrator.space import Space
-from orchestrator.stages.recordings import read_recordings
 from orchestrator.stages.scoring import Scoring
 from orchestrator.store import Store
 
@@ -124,8 +125,9 @@ def _limits(store: Store, scoring: Scoring) -> Limits:
     indexed = getattr(scoring.training.speech, "indexed", ())
     if not indexed or not store.has(indexed[0].recordings):
         return usual
-    seconds = [one.seconds for one in read_recordings(store.open(indexed[0].recordings))]
-    return Limits(min(usual.min_seconds, *seconds), max(usual.max_seconds, *seconds))
+    table = store.open(indexed[0].recordings).file("recordings.parquet")
+    seconds = pd.read_parquet(table, columns=["seconds"])["seconds"]
+    return Limits(min(usual.min_seconds, float(seconds.min())), max(usual.max_seconds, float(seconds.max())))
 
 
 def _told(store: Store, wanted: str, matching: list[str], known: Mapping[str, Any], space: Space | None) -> str:
