@@ -17,13 +17,30 @@ from hypothesis import strategies as st
 from page_material import HOSTILE, LOG, QUESTION, hostile, many, matrix, mistakes, without_results
 from test_matrix import record, spaces
 
-from orchestrator.matrix import Matrix
+from orchestrator.matrix import STATUSES, Matrix
 from orchestrator.report.page import render
 from orchestrator.report.page.payload import FIELDS, as_json, payload
 from orchestrator.report.page.scales import ink, luminance
 from orchestrator.report.page.sources import allowed
 from orchestrator.report.page.table import Table
 from orchestrator.report.places import places
+
+ordinary = st.lists(
+    st.builds(
+        record,
+        status=st.sampled_from(STATUSES),
+        value=st.floats(0, 1) | st.just(math.nan),
+        baseline=st.none() | st.floats(0, 1),
+        task=st.sampled_from(["asr", "keyword"]),
+        features=st.sampled_from(["continuous", "discrete", "none"]),
+        codebook=st.none() | st.integers(1, 9999),
+        bpe=st.none() | st.integers(1, 9999),
+        seed=st.integers(0, 3),
+    ),
+    max_size=12,
+    unique_by=lambda cell: cell["cell"],
+)
+"""Cells with scores as they can be."""
 
 VOID = {"meta", "input", "br", "img", "link", "hr"}
 
@@ -189,7 +206,7 @@ def _cells(place: list) -> list[str]:
 
 
 @settings(max_examples=8, phases=[Phase.explicit, Phase.reuse, Phase.generate])  # a page takes long to be shrunk
-@given(spaces)
+@given(ordinary)
 def test_every_space_gives_a_page(cells):
     parsed = Page(render(Matrix("any", cells)))
     assert parsed.open == [] and len(parsed.data()["places"]) == len(Matrix("any", cells).layout.rows)
