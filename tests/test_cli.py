@@ -387,7 +387,9 @@ def test_the_ui_answers_on_this_machine_alone_and_has_the_launch(half, tmp_path)
         (launch,) = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
         assert len(cells) == 1 and cells[0].data.params["features"] == "none" and "primary" in cells[0].data.metrics
         assert client.get_metric_history(cells[0].info.run_id, "curve/dev_loss")
-        assert {"matrix.json", "figures", "report.html"} <= {file.path for file in client.list_artifacts(launch.info.run_id)}
+        assert {"matrix.json", "figures", "report.html"} <= {
+            file.path for file in client.list_artifacts(launch.info.run_id)
+        }
     finally:
         os.killpg(server.pid, signal.SIGTERM)
         server.wait(30)

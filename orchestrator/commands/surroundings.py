@@ -46,7 +46,11 @@ def sync(
 
     with err.status("comparing the store with MLflow …"):
         synced = Grid(space, store, read_audio=False).sync(tracking_uri)
-    out.print(f"{synced.uri} has the runs of {synced.cells} cells; {synced.runs} runs were written", highlight=False, soft_wrap=True)
+    out.print(
+        f"{synced.uri} has the runs of {synced.cells} cells; {synced.runs} runs were written",
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 def doctor(

@@ -89,8 +89,8 @@ def heatmap(matrix: Matrix) -> Figure:
             axes.text(x, y + 0.52, label[i], fontsize=FONT, va="center")
     for c, column in enumerate(layout.columns):
         axes.text((c + 0.5) * cell, -0.15, "\n".join(heads[c]), fontsize=FONT, weight="bold", ha="center", va="bottom")
-        scores = _scores([line[c] for line in layout.entries], column, layout.floors[c])
-        for y, (line, score) in enumerate(zip(layout.entries, scores, strict=True)):
+        shades = scores([line[c] for line in layout.entries], column, layout.floors[c])
+        for y, (line, score) in enumerate(zip(layout.entries, shades, strict=True)):
             _draw(axes, c * cell, y, cell, line[c], score)
     guesses = [y for y, row in enumerate(layout.rows) if row.kind != "speech"]
     if guesses and guesses[0] > 0:
@@ -112,7 +112,7 @@ def _fitting(matrix: Matrix) -> tuple[Layout, str]:
     return replace(layout, rows=[layout.rows[r] for r in rows], entries=[layout.entries[r] for r in rows]), said
 
 
-def _scores(entries: list[Entry], column: Column, floor: float | None) -> list[float]:
+def scores(entries: list[Entry], column: Column, floor: float | None) -> list[float]:
     """Each value between guessing (0) and the best of the column (1); 0 where there is no value."""
     values = [column.better * entry.value for entry in entries if entry.value is not None]
     if not values:

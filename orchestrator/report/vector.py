@@ -20,6 +20,8 @@ SVG, XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 FIXED = {"svg.fonttype": "none", "svg.hashsalt": "tokengrid", "svg.image_inline": True}
 PLACES = ("d", "x", "y", "transform")
 """Attributes that say where things are; a hundredth of a point is enough."""
+NOT_IN_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+"""Characters that a name may have and XML can't."""
 OWN_STYLE = "stroke-linejoin: round; stroke-linecap: butt"
 """What matplotlib says in a style sheet, which would hold for the whole page; here it is said of the figure alone."""
 
@@ -36,9 +38,10 @@ def svg(figure: Figure, themed: bool) -> str:
     with rc_context(FIXED):
         nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
         figure.savefig(written, format="svg", transparent=themed, metadata=nothing)
+    text = NOT_IN_XML.sub("\N{REPLACEMENT CHARACTER}", written.getvalue())
     # The tree is of our own making: no foreign text is parsed here.
-    root = ElementTree.fromstring(written.getvalue())
-    _prefix(root, "f" + hashlib.sha256(written.getvalue().encode()).hexdigest()[:8])
+    root = ElementTree.fromstring(text)
+    _prefix(root, "f" + hashlib.sha256(text.encode()).hexdigest()[:8])
     for parent in list(root.iter()):
         for child in list(parent):
             if child.tag in (f"{{{SVG}}}style", f"{{{SVG}}}metadata"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.report.heatmap import _scores
+from orchestrator.report.heatmap import scores
 from orchestrator.report.page import ran, spending
 from orchestrator.report.page.payload import shortened
 from orchestrator.report.page.scales import step
@@ -65,7 +65,7 @@ def _parted(text: str) -> tuple[str, str]:
 def _rows(layout: Layout) -> list[dict[str, Any]]:
     """Per row its kind, its labels, and of each place the classes, the text and the marks."""
     columns = [
-        _scores([line[c] for line in layout.entries], column, layout.floors[c])
+        scores([line[c] for line in layout.entries], column, layout.floors[c])
         for c, column in enumerate(layout.columns)
     ]
     rows = []
