@@ -29,6 +29,7 @@ from orchestrator.stages.annotations import Annotations, Selection
 from orchestrator.stages.bpe import Bpe
 from orchestrator.stages.codebook import Codebook
 from orchestrator.stages.features import Features
+from orchestrator.stages.inference import Inference
 from orchestrator.stages.pretraining import Pretraining
 from orchestrator.stages.recordings import Recordings, SynthesisedRecordings
 from orchestrator.stages.sample import Sample
@@ -82,6 +83,7 @@ STAGES: list[Stage] = [
     dataclasses.replace(training(NoSpeech()), init=training(NoSpeech())),
     Analysis(speech=DiscreteSpeech(units=UNITS, dedup=True), annotations=NOTES),
     Scoring(training=training(NoSpeech()), annotations=NOTES),
+    Inference(scoring=Scoring(training=training(NoSpeech()), annotations=NOTES), recordings=RECORDINGS),
 ]
 """One of every class, and of every kind of part. A new stage class needs a line here."""
 
