@@ -21,6 +21,11 @@ from tasks import TASKS
 if TYPE_CHECKING:
     from orchestrator.statistics.predictions import Predictions
 
+UNFINISHED: Mapping[str, Any] = {
+    **{"status": "missing", "reason": None, "stopped": None, "dev": None, "results": [], "metrics": None},
+    **{"baseline": None, "cost": None, "log": None},
+}
+"""What the record of a cell without a result says."""
 STALE = "there is a result for these coordinates, but of another or older configuration; run again"
 
 
@@ -50,7 +55,10 @@ def with_evidence(graph: Graph, store: Store, records: Iterable[dict[str, Any]])
             found.append({**one, "curve": []})
             continue
         cost = {**one["cost"], **totals(spent[cell]), "stages": spent[cell]}
-        found.append({**one, "curve": curve(graph, store, cell), "cost": cost})
+        try:
+            found.append({**one, "curve": curve(graph, store, cell), "cost": cost})
+        except CorruptArtifact as error:
+            found.append({**one, **UNFINISHED, "reason": str(error), "curve": []})
     return found
 
 
@@ -86,15 +94,22 @@ def _absent(graph: Graph, cell: Cell) -> str | None:
 
 
 def _analysis(store: Store, stage: Stage | None) -> dict[str, Any] | None:
-    return store.open(stage).json("analysis.json") if stage is not None and store.has(stage) else None
+    return _read(store, stage, "analysis.json")
+
+
+def _read(store: Store, stage: Stage | None, name: str) -> dict[str, Any] | None:
+    """What a cell can do without; None where it is not built, or was found to be broken: the next run builds it again."""
+    try:
+        return store.open(stage).json(name) if stage is not None and store.has(stage) else None
+    except CorruptArtifact:
+        return None
 
 
 def record(graph: Graph, store: Store, cell: Cell) -> dict[str, Any]:
     """The record of a cell: coordinates, status with reason, metrics, baseline and cost. Absent values are None."""
     scoring = graph.scorings[cell]
     base: dict[str, Any] = {"cell": cell.id, **cell.coordinates, "identity": scoring.identity}
-    empty = {"stopped": None, "dev": None, "results": [], "metrics": None, "baseline": None, "cost": None, "log": None}
-    base |= {"status": "missing", "reason": None, "primary": TASKS[cell.task].primary} | empty
+    base |= {"primary": TASKS[cell.task].primary, **UNFINISHED}
     if graph.space.reference is not None:
         base["reference"] = graph.space.reference.of(cell)
     if is_finished(store, scoring):
@@ -158,8 +173,7 @@ def _scores(scoring: Scoring, store: Store) -> dict[str, Any]:
 
 def _inference(scoring: Scoring, store: Store) -> dict[str, Any]:
     """How long answers take, whole and as single numbers; None where it was not measured."""
-    stage = Inference.of(scoring)
-    measured = store.open(stage).json("inference.json") if stage is not None and store.has(stage) else None
+    measured = _read(store, Inference.of(scoring), "inference.json")
     single, batched = (measured["single"], measured["batched"]) if measured else ({}, {})
     return {
         "inference": measured,

@@ -228,6 +228,22 @@ def test_a_shared_stage_that_rotted_is_built_anew_for_the_cells_that_need_it(min
     assert "1 shared stages to build, 1 cells to run" in log.text and path.read_bytes() == before
 
 
+def test_a_file_of_a_cell_that_rotted_takes_down_no_more_than_it_has_to(mine):
+    names = [cell.id for cell in Grid(tiny(), mine).cells]
+    for path in ("training/*continuous*/curve.json", "inference/*discrete*/inference.json", "analysis/*/analysis.json"):
+        for file in sorted((mine / "store").glob(path)):
+            body = bytearray(file.read_bytes())
+            body[-3] ^= 1
+            file.write_bytes(bytes(body))
+    cells = dict(zip(names, Grid(tiny(), mine).matrix(statistics=True).cells, strict=True))
+    for cell in cells.values():
+        if cell["features"] == "continuous":
+            assert cell["status"] == "missing" and "checksum" in cell["reason"] and not cell["results"]
+        else:
+            assert cell["status"] == "ok" and cell["analysis"] is None
+            assert (cell["cost"]["inference"] is None) == (cell["features"] == "discrete")
+
+
 def test_plain_progress_names_every_start_and_end_and_the_time_left(spoken_only):
     log = Log()
     Grid(tiny(), spoken_only, {"task": ["keyword"]}).run(local=True, monitor=log, track=False)
