@@ -208,6 +208,17 @@ def test_seeds_are_a_sample_too():
     assert without / 200 < 0.6 and 0.90 <= covered / 200 <= 0.99, (without, covered)
 
 
+def test_an_interval_of_a_difference_knows_how_far_apart_two_scores_can_be():
+    random, groups = np.random.default_rng(8), of_speakers(4, 5)
+    arms = [
+        draws_of(groups, *(simulated(random, 4, 5, rate)[0] for rate in rates)) for rates in ((0.1, 0.4), (0.3, 0.6))
+    ]
+    low, high = estimate(*arms, groups.size, (0.0, 1.0)).interval
+    assert -1 <= low < 0 < high <= 1
+    low, high = estimate(*arms, groups.size).interval
+    assert low < -1 and high > 1
+
+
 @pytest.mark.parametrize("counts_of_seeds", [(3, 3), (3, 1), (1, 3)])
 def test_p_values_with_seeds_are_calibrated(counts_of_seeds):
     random, groups, found = np.random.default_rng(6), of_speakers(20, 10), []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from orchestrator.store import write_atomically
 from tasks import TASKS
 from tasks.metrics import bounds, counts
 
-VERSION = 2
+VERSION = 3
 """Raised whenever an estimate changes: what is kept is found by it."""
 RESAMPLES = 10_000
 DIFFERENT = "the test sets differ: their utterances, speakers or references are not the same"
@@ -93,7 +94,8 @@ def answered(
         found = _computed(together, finished, tests, resamples)
         for question, answer in found.items():
             if not tests.unread.keys() & {*question.cells}:
-                write_atomically(_file(folder, question, finished, resamples), json.dumps(answer, indent=1))
+                with suppress(OSError):  # a store that is only read keeps nothing: computed again the next time
+                    write_atomically(_file(folder, question, finished, resamples), json.dumps(answer, indent=1))
         answers |= found
     return answers
 

@@ -72,8 +72,9 @@ def estimate(
         return Estimate(value, (value, value), _certain(value, size, groups))
     freedom = variance**2 / sum(part**2 / degrees for part, degrees in parts)
     low, high = _interval(draws, groups)
-    if not against:  # the spread over seeds knows no bounds, a score does
-        low, high = max(low, bounds[0]), min(high, bounds[1])
+    # The spread over seeds knows no bounds; a score and a difference of two do.
+    least, most = (bounds[0] - bounds[1], bounds[1] - bounds[0]) if against else bounds
+    low, high = max(low, least), min(high, most)
     return Estimate(value, (low, high), _p(abs(value) / variance**0.5, freedom))
 
 
