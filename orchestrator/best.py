@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,6 +46,7 @@ class Candidate:
 
     Attributes:
         cells: the finished ones; of: how many there are.
+        compared: how many of the finished ones `dev` is the mean of: those whose fold and seed all candidates have.
         dev: mean of the primary metric on dev, in the unit of the records.
         tests: test set → mean of the primary metric.
         certainties: test set → what resampling says of it, where one fold was asked for it.
@@ -56,6 +57,7 @@ class Candidate:
     primary: str
     cells: tuple[Record, ...]
     of: int
+    compared: int
     dev: float
     tests: Mapping[str, float]
     certainties: Mapping[str, Certainty | None]
@@ -91,8 +93,12 @@ class Choice:
     @property
     def title(self) -> str:
         """Such as `translation de on covost2`."""
-        task, variant, corpus = (self.question[name] for name in QUESTION)
-        return " ".join(str(part) for part in (task, variant, "on", corpus) if part)
+        return _title(self.question)
+
+
+def _title(question: Mapping[str, Any]) -> str:
+    task, variant, corpus = (question[name] for name in QUESTION)
+    return " ".join(str(part) for part in (task, variant, "on", corpus) if part)
 
 
 def parse_budget(given: Sequence[str]) -> dict[str, float]:
@@ -146,9 +152,17 @@ def _choose(cells: Sequence[Record], budget: Mapping[str, float]) -> Choice:
         if cell["features"] != "none":
             key = [cell[name] for name in Cell.__dataclass_fields__ if name not in REPEATS]
             grouped.setdefault(json.dumps(key), []).append(cell)
-    found = [_candidate(members) for members in grouped.values()]
-    known = [candidate for candidate in found if candidate is not None]
     primary = cells[0]["primary"]
+    title = _title(question)
+    if not grouped:
+        raise UserError(f"no configuration of {title} hears speech: there is nothing to choose from")
+    scored = {key: [m for m in of if m["status"] == "ok" and is_number(_dev(m))] for key, of in grouped.items()}
+    finished = {key: of for key, of in scored.items() if of}
+    if not finished:
+        raise UserError(f"no cell of {title} is finished yet with a score on dev: run the space first")
+    # An easy fold or a lucky seed must not beat a rival of which more is known.
+    shared = set.intersection(*({_repeat(m) for m in of} for of in finished.values()))
+    known = [_candidate(of, len(grouped[key]), shared) for key, of in finished.items()]
     better = direction(primary)
     # Equals: the cheaper in bits, then in seconds of training; unmeasured costs last.
     known.sort(
@@ -159,23 +173,29 @@ def _choose(cells: Sequence[Record], budget: Mapping[str, float]) -> Choice:
     )
     within = [candidate for candidate in known if not candidate.excess(budget)]
     beyond = [candidate for candidate in known if candidate.excess(budget)]
-    choice = Choice(question, primary, within, beyond, len(found) - len(known), _floor(cells, better))
-    if not known:
-        raise UserError(f"no cell of {choice.title} is finished yet with a score on dev: run the space first")
+    choice = Choice(question, primary, within, beyond, len(grouped) - len(known), _floor(cells, better))
     if not within:
         raise UserError(_nothing_fits(choice, budget))
     return choice
 
 
-def _candidate(members: Sequence[Record]) -> Candidate | None:
-    primary = members[0]["primary"]
-    done = [m for m in members if m["status"] == "ok" and is_number((m["dev"] or {}).get(primary))]
-    if not done:
-        return None
+def _dev(cell: Record) -> Any:
+    return (cell["dev"] or {}).get(cell["primary"])
+
+
+def _repeat(cell: Record) -> tuple[Any, ...]:
+    return tuple(cell[name] for name in REPEATS)
+
+
+def _candidate(done: Sequence[Record], of: int, shared: Collection[tuple[Any, ...]]) -> Candidate:
+    """The candidate of some finished cells; on dev those count that are `shared` by all candidates, if any are."""
+    primary = done[0]["primary"]
+    compared = [m for m in done if _repeat(m) in shared] or done
     results: dict[str, list[Record]] = {}
     for member in done:
         for result in member["results"]:
-            results.setdefault(result["test_set"], []).append(result)
+            if is_number(result["metrics"].get(primary)):
+                results.setdefault(result["test_set"], []).append(result)
     costs = [{k: v for k, v in (m["cost"] or {}).items() if is_number(v)} for m in done]
     shared = set.intersection(*(set(cost) for cost in costs))
     one_fold = len({m["fold"] for m in done}) == 1
@@ -183,8 +203,9 @@ def _candidate(members: Sequence[Record]) -> Candidate | None:
         coordinates={k: v for k, v in done[0].items() if k in Cell.__dataclass_fields__ and k not in REPEATS},
         primary=primary,
         cells=tuple(done),
-        of=len(members),
-        dev=statistics.fmean(m["dev"][primary] for m in done),
+        of=of,
+        compared=len(compared),
+        dev=statistics.fmean(map(_dev, compared)),
         tests={name: statistics.fmean(r["metrics"][primary] for r in each) for name, each in results.items()},
         certainties={name: certainty(each, primary) if one_fold else None for name, each in results.items()},
         cost={name: statistics.fmean(cost[name] for cost in costs) for name in sorted(shared)},

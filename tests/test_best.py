@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 from test_matrix import record
 
 from orchestrator.best import best, parse_budget
@@ -28,6 +30,12 @@ def cell(dev: float, test: float = 0.5, bits: float = 100.0, seconds: float = 10
 def winner(cells: list[dict[str, Any]], *budget: str) -> dict[str, Any]:
     (choice,) = best(Matrix("mine", cells), "asr", parse_budget(budget))
     return choice.winner.coordinates
+
+
+def shown(choices: list[Any]) -> str:
+    console = Console(file=io.StringIO(), width=200)
+    console.print(best_table.terminal(choices, {}))
+    return console.file.getvalue()
 
 
 scores = st.floats(0.01, 1, allow_nan=False)
@@ -86,6 +94,29 @@ def test_every_corpus_and_variant_has_a_best_of_its_own():
     cells = [cell(dev, corpus=corpus, codebook=k) for corpus, k, dev in (("a", 1, 0.2), ("a", 2, 0.3), ("b", 3, 0.9))]
     choices = best(Matrix("mine", cells), "asr", {})
     assert [(c.question["corpus"], c.winner.coordinates["codebook"]) for c in choices] == [("a", 1), ("b", 3)]
+
+
+def test_configurations_are_compared_over_the_folds_that_all_have_finished():
+    easy, hard = {"fold": "1", "seed": 0}, {"fold": "2", "seed": 0}
+    cells = [cell(0.2, codebook=10, **easy), cell(0.1, codebook=20, **easy), cell(0.6, codebook=20, **hard)]
+    (choice,) = best(Matrix("mine", cells), "asr", {})
+    assert choice.winner.coordinates["codebook"] == 20 and choice.winner.dev == 0.1
+    assert "over the 1 that every configuration has finished" in shown([choice])
+
+
+def test_configurations_that_differ_in_their_learning_rate_alone_have_different_names():
+    cells = [cell(dev, recipe=f"tuned/lr={rate}") for dev, rate in ((0.2, 1e-5), (0.3, 1e-4))]
+    assert all(recipe in shown(best(Matrix("mine", cells), "asr", {})) for recipe in ("1e-05", "0.0001"))
+
+
+def test_a_space_with_nothing_that_hears_is_told_so():
+    with pytest.raises(UserError, match="hears speech"):
+        best(Matrix("mine", [cell(0.1, features="none", codebook=None)]), "asr", {})
+
+
+def test_a_test_score_that_is_no_number_is_left_out():
+    (choice,) = best(Matrix("mine", [cell(0.2, test=float("nan"))]), "asr", {})
+    assert choice.winner.tests == {} and "NaN" not in best_table.to_json([choice], {}) and shown([choice])
 
 
 def test_unfinished_configurations_are_counted_and_nothing_finished_is_an_error():

@@ -6,7 +6,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.report.words import HEADINGS, NONE, OF_HUNDRED, describe, short, show
+from orchestrator.report.layout import ROW
+from orchestrator.report.panels import words
+from orchestrator.report.words import HEADINGS, NONE, OF_HUNDRED, short, show
 from tasks.metrics import direction
 
 if TYPE_CHECKING:
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
 
 SHOWN = ("train_seconds", "tokens_per_second_of_audio", "bits_per_second", "first_token_seconds", "rtf")
 """Costs that are shown, beside those that the budget limits."""
+ALWAYS = ("features", "encoder", "layer", "codebook", "bpe", "init")
+"""Coordinates by which a configuration is always named."""
 MOST = 5
 """Runners-up that are shown."""
 
@@ -60,6 +64,7 @@ def _table(choice: Choice, budget: Mapping[str, float]) -> Any:
     from rich.text import Text
 
     shown = [*choice.within[: MOST + 1], *choice.beyond[:MOST]]
+    told = _telling([candidate.coordinates for candidate in (*choice.within, *choice.beyond)])
     costs = [name for name in dict.fromkeys((*budget, *SHOWN)) if any(name in c.cost for c in shown)]
     metric = HEADINGS.get(choice.primary, choice.primary) + ("" if choice.primary in OF_HUNDRED else " %")
     arrow = "↑" if direction(choice.primary) > 0 else "↓"
@@ -75,7 +80,7 @@ def _table(choice: Choice, budget: Mapping[str, float]) -> Any:
         scores = [_score(choice, candidate.dev)]
         scores += [_with_interval(choice, candidate, name) for name in choice.winner.tests]
         paid = [_cost(candidate.cost.get(name)) + (" !" if name in over else "") for name in costs]
-        table.add_row(*(Text(text, style=style) for text in (_name(candidate), *scores, *paid)))
+        table.add_row(*(Text(text, style=style) for text in (words(candidate.coordinates, told), *scores, *paid)))
     return table
 
 
@@ -86,11 +91,14 @@ def _said(choice: Choice, budget: Mapping[str, float]) -> list[str]:
     if choice.beyond:
         said.append(f"! beyond the budget ({len(choice.beyond)})")
     if choice.unfinished:
-        said.append(f"{choice.unfinished} configurations are not finished, and could still be better")
+        count = "1 configuration is" if choice.unfinished == 1 else f"{choice.unfinished} configurations are"
+        said.append(f"{count} not finished, and could still be better")
     if len(winner.cells) < winner.of:
         said.append(f"mean over {len(winner.cells)} of {winner.of} seeds and folds: the others are not finished")
     elif winner.of > 1:
         said.append(f"mean over {winner.of} seeds and folds")
+    if winner.compared < len(winner.cells):
+        said.append(f"dev: over the {winner.compared} that every configuration has finished, so that like is compared")
     first = next(iter(winner.tests.values()), None)
     better = direction(choice.primary)
     if first is not None and choice.floor is not None and better * first <= better * choice.floor:
@@ -102,8 +110,10 @@ def _said(choice: Choice, budget: Mapping[str, float]) -> list[str]:
     return [*said, f"take it along: tokengrid export {winner.cells[0]['cell']} FOLDER"]
 
 
-def _name(candidate: Candidate) -> str:
-    return describe({**candidate.coordinates, "fold": None, "seed": None, "task": None, "variant": None})
+def _telling(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The names of the coordinates that tell configurations apart, and of those that say what one is anyway."""
+    values = {name: {json.dumps(row[name]) for row in rows} - {"null"} for name in ROW}
+    return [name for name in ROW if name in ALWAYS or len(values[name]) > 1]
 
 
 def _score(choice: Choice, value: float) -> str:
