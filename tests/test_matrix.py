@@ -272,7 +272,7 @@ def test_costs_are_compared_over_the_columns_that_every_row_has_finished():
     ]
     layout = Matrix("s", [costly, *cheap, record("failed", "boom", task="x", layer=2)]).layout
     assert [line[0] for line in layout.costs if line] == ["1,000", "10"]
-    assert "over the 1 columns" in layout.cost_caption
+    assert "over the column that every row" in layout.cost_caption
     assert "x" in [column.title for column in layout.columns]
 
 

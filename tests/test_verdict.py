@@ -49,7 +49,7 @@ def test_a_lead_that_chance_does_not_explain_is_a_win_with_its_numbers(space):
     assert f"The best discrete tokens (codebook 100) reach {100 * arm['metrics']['wer']:.1f} %" in said["asr"]
     assert f"{gap} percentage points behind (95 % interval {low} to {high}), more than chance explains" in said["asr"]
     assert (
-        "Against continuous features, all 2 discrete configurations are worse by more than chance explains."
+        "Against continuous features, both discrete configurations are worse by more than chance explains."
         in said["asr"]
     )
     assert "10 speakers" in said["certainty"] and "trained once" in said["certainty"]

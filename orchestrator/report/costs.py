@@ -48,7 +48,7 @@ def mean_costs(keys: Sequence[str], places: Places) -> tuple[list[str], list[lis
     shared = [cell for columns in done.values() for cells in columns.values() for cell in cells]
     together = sorted({show(cell["cost"].get("trials_at_once")) for cell in shared} - {NONE})
     caption = (
-        f"mean of a cell over the {len(common)} columns that every row has finished"
+        f"mean of a cell over the {f'{len(common)} columns' if len(common) > 1 else 'column'} that every row has finished"
         if common
         else "mean of a cell over what each row has finished (rows cover different columns)"
     ) + (f" · trials at once: {', '.join(together)}" if together else "")

@@ -101,7 +101,8 @@ def _counted(gaps: Sequence[float], total: int, noun: str) -> str:
     parts = [f"{number} {'is' if number == 1 else 'are'} {word}" for word, number in counts.items() if number]
     parts[-1] += " by more than chance explains"
     if total in counts.values():
-        return parts[0].replace(str(total), f"all {total} {noun}", 1)
+        whole = "both" if total == 2 else f"all {total}"
+        return parts[0].replace(str(total), f"{whole} {noun}", 1)
     first = parts[0].split(" ", 1)
     left = [f"{total - len(gaps)} can't be told apart"] if len(gaps) < total else []
     return phrases.listed([f"{first[0]} of {total} {noun} {first[1]}", *parts[1:], *left])

@@ -10,7 +10,7 @@ const VIEWS = [
 ];
 let view = VIEWS[0];
 
-/** What a place shows as a score: its text and its shade, kept where another view has taken their room. */
+/** What a place shows as a score: its text with its marks and its shade, kept where another view has taken their room. */
 const originals = new Map();
 const textOf = (td) => originals.get(td)?.text ?? td.textContent;
 
@@ -44,7 +44,7 @@ function showView(name) {
       const value = values[r][c];
       const place = data.places[r][c];
       if (whole(place) || row.trivial) {
-        if (!originals.has(td)) originals.set(td, { text: td.textContent, shade: td.className });
+        if (!originals.has(td)) originals.set(td, { text: td.textContent, parts: [...td.childNodes], shade: td.className });
         td.textContent = written(value, c) + (view.kind === "difference" && whole(place) && significant(place[field("p")]) ? "*" : "");
         td.className = isNumber(value) ? shade(value, c) : "absent";
       }
@@ -58,7 +58,7 @@ function restore(td) {
   const original = originals.get(td);
   if (!original) return;
   td.className = original.shade;
-  td.textContent = original.text;
+  td.replaceChildren(...original.parts);
   originals.delete(td);
 }
 
