@@ -25,12 +25,13 @@ $(STAMP): pyproject.toml constraints.txt
 demo: install
 	$(BIN)/tokengrid run demo
 
-# Two processes share the quick tests; the slow ones start clusters of their own, one after the other.
+# Two processes share the tests, a file at a time.
+PYTEST := RAY_AUTH_MODE=disabled $(BIN)/python -m pytest -n 2 --dist loadfile
 test: install browser lint test-fast
-	RAY_AUTH_MODE=disabled $(BIN)/python -m pytest -m slow --durations=15
+	$(PYTEST) -m slow --durations=15
 
 test-fast: install
-	RAY_AUTH_MODE=disabled $(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile --durations=10
+	$(PYTEST) -m "not slow" --durations=10
 
 lint: install
 	$(BIN)/ruff check .

@@ -24,6 +24,8 @@ from orchestrator.stages.training import Training
 from orchestrator.store import Store
 from search_spaces.tiny_models import make_encoder
 
+pytestmark = pytest.mark.slow
+
 CONTINUOUS = {"kind": "continuous", "downsample": 4}
 CENTROIDS = {"kind": "centroids", "codebook": 12, "downsample": 4, "dedup": [False, True]}
 DISCRETE = {"kind": "discrete", "codebook": 12, "dedup": [False, True]}

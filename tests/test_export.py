@@ -24,6 +24,8 @@ from orchestrator.inference.listening import look
 from orchestrator.inference.package import CARD, INDEX, checksum_of, open_export
 from orchestrator.inference.pipeline import Pipeline
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def grid(spoken) -> Grid:

@@ -23,6 +23,8 @@ from orchestrator.stage import walk
 from orchestrator.stages.inference import Inference, _answer
 from orchestrator.store import Store
 
+pytestmark = pytest.mark.slow
+
 SIDE = {"batch", "first_token_seconds", "first_token_seconds_p90", "seconds", "rtf", "parts"}
 
 

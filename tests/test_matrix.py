@@ -306,22 +306,22 @@ def test_figures_are_drawn_for_small_empty_and_large_spaces(name, tmp_path):
 
 
 def test_colours_run_from_guessing_to_the_best_of_the_column():
-    from orchestrator.report.heatmap import _scores
+    from orchestrator.report.heatmap import scores
 
     layout = demo().layout
     for c, column in enumerate(layout.columns):
         entries = [line[c] for line in layout.entries]
-        scores = _scores(entries, column, layout.floors[c])
-        assert all(0 <= score <= 1 for score in scores)
-        assert all((score == 1) == entry.best for entry, score in zip(entries, scores, strict=True))
-        guesses = [score for row, score in zip(layout.rows, scores, strict=True) if row.kind != "speech"]
+        found = scores(entries, column, layout.floors[c])
+        assert all(0 <= score <= 1 for score in found)
+        assert all((score == 1) == entry.best for entry, score in zip(entries, found, strict=True))
+        guesses = [score for row, score in zip(layout.rows, found, strict=True) if row.kind != "speech"]
         assert guesses == [0, 0]
-        turned = _scores(
+        turned = scores(
             [replace(e, value=e.value and -e.value) for e in entries],
             replace(column, better=-column.better),
             -layout.floors[c],
         )
-        assert turned == pytest.approx(scores)
+        assert turned == pytest.approx(found)
 
 
 def test_a_recipe_for_each_task_never_tears_the_rows_of_the_demo_apart():

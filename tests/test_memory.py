@@ -18,6 +18,8 @@ from orchestrator.decoders import PRESETS, HfSpec, LoraSettings, Recipe, SpeechL
 from orchestrator.decoders.memory import Memory, MicroBatch, peaks, training_memory
 from orchestrator.decoders.published import PUBLISHED, configuration
 
+pytestmark = pytest.mark.slow
+
 LOAD = MicroBatch(sequences=2, length=40, speech=20, answers=8)
 TINY = TinySpec(hidden=32, layers=3, heads=2, kv_heads=1, intermediate=48, text_vocabulary=300)
 

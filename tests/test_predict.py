@@ -37,6 +37,8 @@ from orchestrator.stages.inference import Inference
 from orchestrator.stages.speech import Speech
 from orchestrator.store import Store
 
+pytestmark = pytest.mark.slow
+
 WILD = Recipe(batch=16, learning_rate=1e30, warmup_steps=0, max_epochs=3)
 """Nothing stays finite with it."""
 

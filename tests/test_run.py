@@ -30,6 +30,8 @@ from orchestrator.grid import Grid
 from orchestrator.monitor import Monitor
 from orchestrator.store import Store
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def finished(spoken, tmp_path_factory) -> Path:

@@ -20,6 +20,8 @@ from orchestrator.launches import Launch, launches
 from orchestrator.tracking import Tracker
 from orchestrator.tracking.tags import CELL, LAUNCH
 
+pytestmark = pytest.mark.slow
+
 SPACE = tiny("synced", features="none")
 """Two cells, of two tasks, that need no features."""
 
