@@ -99,7 +99,11 @@ def _audio(graph: Graph, store: Store, corpus: str, page_folder: Path, how: How)
     if not store.has(stage):
         return lambda _: _absent("the store has no recordings of this corpus")
     artifact = store.open(stage)
-    table = artifact.file("recordings.parquet")
+    try:
+        table = artifact.file("recordings.parquet")
+    except UserError as error:
+        why = str(error)
+        return lambda _: _absent(why)
     # What is made here lies in its own folder; the user's files were checked when they were indexed.
     inside = None if isinstance(stage, Recordings) else artifact.folder
     known = cache(lambda: _Recordings(table))  # read only where something is shown

@@ -13,6 +13,7 @@ from rich.console import Console
 from test_matrix import record
 
 from orchestrator.best import best, parse_budget
+from orchestrator.commands.common import told
 from orchestrator.errors import UserError
 from orchestrator.matrix import Matrix
 from orchestrator.report import best_table
@@ -150,3 +151,10 @@ def test_json_names_the_cells_that_can_be_exported():
 def test_the_command_tells_the_winner_and_what_to_do_with_it(tokengrid, tmp_path):
     code, out, err = tokengrid("best", "demo", "--task", "asr", "--store", tmp_path / "state")
     assert (code, out) == (2, "") and "run the space first" in err
+    choices = best(Matrix("mine", [cell(0.2)]), "asr", {})
+    console = Console(file=io.StringIO(), width=200)
+    console.print(
+        best_table.terminal(choices, {}, told("my store")), best_table.terminal(choices, {}, told(".tokengrid"))
+    )
+    (named, bare) = [line for line in console.file.getvalue().splitlines() if "export" in line]
+    assert named.rstrip().endswith("FOLDER --store 'my store'") and bare.rstrip().endswith("FOLDER")

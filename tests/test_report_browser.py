@@ -170,6 +170,13 @@ def test_a_view_is_in_the_address_and_comes_back_from_it(page, folder):
     assert again.one("#shown").text == "3 of 5 rows shown"
 
 
+def test_marks_stay_what_they_are_when_a_view_of_costs_is_left(page):
+    marked = len(page.all("#grid td i"))
+    for view in ("train_seconds", "score"):
+        page.set("#view", view)
+    assert len(page.all("#grid td i")) == marked > 0
+
+
 def test_an_address_can_name_a_single_cell(page, folder):
     failed = next(cell for cell in matrix().cells if cell["status"] == "failed")
     again = Page(page.browser, folder / "demo.html", f"#cell={failed['cell']}")

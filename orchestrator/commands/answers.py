@@ -9,7 +9,17 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.commands.common import BaselineOption, OnlyOption, SpaceName, StoreOption, err, only_of, out, show
+from orchestrator.commands.common import (
+    BaselineOption,
+    OnlyOption,
+    SpaceName,
+    StoreOption,
+    err,
+    only_of,
+    out,
+    show,
+    told,
+)
 from orchestrator.errors import UserError
 from orchestrator.store import DEFAULT_STORE
 
@@ -129,7 +139,7 @@ def best(
     with err.status("resampling test sets; what is computed is kept …"):
         choices = choosing.best(grid.matrix(statistics=True), task, limits)
     if format is BestFormat.table:
-        show(lambda width: best_table.terminal(choices, limits))
+        show(lambda width: best_table.terminal(choices, limits, told(store)))
     else:
         print(best_table.to_json(choices, limits), end="")
 

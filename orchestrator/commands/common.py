@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,6 +10,7 @@ import typer
 from rich.console import Console
 
 from orchestrator.errors import UserError, suggest
+from orchestrator.store import DEFAULT_STORE
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -50,6 +52,11 @@ def only_of(given: list[str] | None) -> dict[str, list[str]]:
             raise UserError(f"--only wants coordinate=value, got '{entry}'; {suggest(key, Cell.__dataclass_fields__)}")
         wanted.setdefault(key, []).extend(values.split(","))
     return wanted
+
+
+def told(store: str) -> str:
+    """The option that names a store in a command for the user to copy; nothing where it is the default one."""
+    return "" if store == DEFAULT_STORE else f" --store {shlex.quote(store)}"
 
 
 def show(render: Callable[[int], Group]) -> None:

@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.commands.common import OnlyOption, SpaceName, StoreOption, TrackingOption, err, only_of, out, show
+from orchestrator.commands.common import (
+    OnlyOption,
+    SpaceName,
+    StoreOption,
+    TrackingOption,
+    err,
+    only_of,
+    out,
+    show,
+    told,
+)
 from orchestrator.store import DEFAULT_STORE
 
 if TYPE_CHECKING:
@@ -79,9 +89,8 @@ def run(
         tracking_uri=tracking_uri,
     )
     show(matrix.table)
-    out.print(
-        f"\n{verdict(matrix).headline}\nThe whole answer: tokengrid report {space}", highlight=False, markup=False
-    )
+    whole = f"The whole answer: tokengrid report {space}{told(store)}"
+    out.print(f"\n{verdict(matrix).headline}\n{whole}", highlight=False, markup=False, soft_wrap=True)
     counts = matrix.counts()
     if counts["ok"] < len(matrix.cells):
         raise typer.Exit(1)

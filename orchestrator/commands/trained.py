@@ -37,7 +37,8 @@ class PredictFormat(StrEnum):
 CellArgument = Annotated[
     str,
     typer.Argument(
-        metavar="CELL", help="The id of a finished cell, or the beginning of it (tokengrid matrix shows them)."
+        metavar="CELL",
+        help="The id of a finished cell, or the beginning of it: tokengrid best names the best, matrix --format csv all.",
     ),
 ]
 SpaceOption = Annotated[

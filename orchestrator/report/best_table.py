@@ -24,14 +24,18 @@ MOST = 5
 """Runners-up that are shown."""
 
 
-def terminal(choices: Sequence[Choice], budget: Mapping[str, float]) -> Group:
-    """A block for each task, variant and corpus: the winner, what it scores and costs, and who comes next."""
+def terminal(choices: Sequence[Choice], budget: Mapping[str, float], store: str = "") -> Group:
+    """A block for each task, variant and corpus: the winner, what it scores and costs, and who comes next.
+
+    Args:
+        store: the option of a command that names the store.
+    """
     from rich.console import Group
     from rich.text import Text
 
     parts: list[object] = []
     for choice in choices:
-        parts += [_table(choice, budget), *(Text(line) for line in _said(choice, budget)), Text()]
+        parts += [_table(choice, budget), *(Text(line) for line in _said(choice, budget, store)), Text()]
     return Group(*parts[:-1])
 
 
@@ -84,7 +88,7 @@ def _table(choice: Choice, budget: Mapping[str, float]) -> Any:
     return table
 
 
-def _said(choice: Choice, budget: Mapping[str, float]) -> list[str]:
+def _said(choice: Choice, budget: Mapping[str, float], store: str) -> list[str]:
     limits = " and ".join(f"{name} ≤ {limit:g}" for name, limit in budget.items())
     said = [f"chosen on dev{f' among those with {limits}' if limits else ''}; the test score played no part"]
     winner = choice.winner
@@ -107,7 +111,7 @@ def _said(choice: Choice, budget: Mapping[str, float]) -> list[str]:
         if sure is not None and sure.p is not None:
             differs = "differs from" if sure.differs else "is not told apart from"
             said.append(f"on {name} it {differs} its baseline ({sure.baseline}): p = {sure.p:.2g} (Holm)")
-    return [*said, f"take it along: tokengrid export {winner.cells[0]['cell']} FOLDER"]
+    return [*said, f"take it along: tokengrid export {winner.cells[0]['cell']} FOLDER{store}"]
 
 
 def _telling(rows: Sequence[Mapping[str, Any]]) -> list[str]:
