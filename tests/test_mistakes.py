@@ -275,6 +275,18 @@ def test_predictions_that_cannot_be_read_are_said(grid, tmp_path):
     assert [one["label"] for one in found["cells"]] == ["discrete"] and found["utterances"]
 
 
+def test_a_table_of_recordings_that_rotted_takes_away_the_audio_alone(grid, tmp_path):
+    root = Path(shutil.copytree(grid.store.root, tmp_path / "copy"))
+    copy = Grid(grid.space, root)
+    (asr,) = {cell.corpus for cell in copy.cells if cell.task == "asr"}
+    path = copy.store.folder(copy.graph.corpora[asr].recordings) / "recordings.parquet"
+    body = bytearray(path.read_bytes())
+    body[len(body) // 2] ^= 1
+    path.write_bytes(bytes(body))
+    found = mistakes(copy.graph, copy.store, copy.matrix(), root)[-1]
+    assert found["utterances"] and all("checksum" in one["audio"]["why"] for one in found["utterances"])
+
+
 @pytest.fixture
 def tone(tmp_path) -> Path:
     """Four seconds, each louder than the one before, in a folder whose name a URL must escape."""
