@@ -14,7 +14,7 @@ from test_matrix import demo, record
 from orchestrator.errors import UserError
 from orchestrator.matrix import COORDINATES, Matrix
 from orchestrator.report import drawable
-from orchestrator.tracking import Material, Tracker
+from orchestrator.tracking import Material, Tracker, client
 from orchestrator.tracking.tags import CELL, LAUNCH, NOTE, REASON, SUPERSEDED
 from orchestrator.tracking.values import param
 
@@ -240,6 +240,15 @@ def test_a_server_that_wants_a_password_or_speaks_no_tls_says_so_and_shows_none(
     finally:
         server.shutdown()
         server.server_close()
+
+
+@pytest.mark.parametrize("password", ["secret", "se@cret", "sec/ret", "s:e@c/ret"])
+def test_no_part_of_a_password_is_shown_whatever_signs_it_has(password):
+    said = f"can't reach postgresql://me:{password}@host:5432/runs?x=1 now"
+    assert client.without_password(said) == "can't reach postgresql://***@host:5432/runs?x=1 now"
+    long = client.reason(ValueError("x" * (270 - len(password)) + f" http://me:{password}{'y' * 30}@host"))
+    assert password not in long and "me:" not in long
+    assert client.without_password("sqlite:////home/me@work/mlflow.db") == "sqlite:////home/me@work/mlflow.db"
 
 
 def test_the_points_of_a_curve_lie_where_they_were_measured(tracker, state):
