@@ -1,6 +1,7 @@
 """MLflow shows what the records say, once, however often it is logged. With the real MLflow on SQLite."""
 
 import math
+import shutil
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -177,6 +178,21 @@ def test_artifacts_lie_in_the_state_folder(tracker, state):
     run = tracker.log_cell(record())
     found = {path.name for path in (state.root / "mlartifacts" / run).rglob("*") if path.is_file()}
     assert found == {"cell.json"}
+
+
+def test_a_store_that_was_copied_leaves_the_one_that_it_came_from_alone(state, tmp_path):
+    first = Tracker(None, tmp_path / "first", "copied")
+    run = first.log_cell(record())
+    before = {path: path.read_bytes() for path in (tmp_path / "first").rglob("*") if path.is_file()}
+    shutil.copytree(tmp_path / "first", tmp_path / "second")
+    second = Tracker(None, tmp_path / "second", "copied")
+    assert second.log_cell(record()) == run
+    new = second.log_cell(record(layer=2))
+    assert {path.parent.parent.name for path in (tmp_path / "second").rglob("cell.json")} == {run, new}
+    client = MlflowClient(tracking_uri=second.uri)
+    assert {one.path for one in client.list_artifacts(run)} == {"cell.json"}
+    assert client.get_run(run).info.artifact_uri.startswith((tmp_path / "second").as_uri())
+    assert {path: path.read_bytes() for path in (tmp_path / "first").rglob("*") if path.is_file()} == before
 
 
 def test_a_deleted_experiment_comes_back(tracker, state):
