@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import shutil
 import sys
 from collections.abc import Callable, Sequence
@@ -342,3 +343,11 @@ def test_standard_input_that_is_closed_or_named_twice_is_the_user_s_to_mend(monk
 def test_raw_samples_that_no_file_can_hold_are_refused(option: str):
     done = CliRunner().invoke(cli.app, ["predict", "0123", "-", option], input=b"\0" * 100)
     assert done.exit_code == 2 and option.partition("=")[0] in done.output
+
+
+def test_a_file_whose_name_is_no_text_is_named_and_the_others_are_answered(predict, grid: Grid, heard, tmp_path: Path):
+    odd, good = tmp_path / os.fsdecode(b"odd \xff.wav"), paths(heard, 1)[0]
+    shutil.copy(good, odd)
+    for shown in ("text", "json", "csv"):
+        code, out, err = predict(one(grid, features="none").id, odd, good, "--format", shown)
+        assert code == 1 and str(good) in out and "udcff.wav: its name is no text in UTF-8" in err
