@@ -118,8 +118,26 @@ def do_cell(store: Store, cell: Cell, scoring: Scoring, trials_at_once: int = 1,
 
 
 def _measure(store: Store, stage: Inference, progress: Progress) -> None:
-    with threads(stage):
-        store.build(stage, progress)
+    # A cell that hears nothing waits for no recordings, and may be done before they are: whoever is second waits.
+    for one in (stage.recordings, stage):
+        with threads(one):
+            store.build(one, progress)
+
+
+def unmeasured(graph: Graph, store: Store, cells: Iterable[Cell]) -> str | None:
+    """Which finished cells could not be measured, and why one of them could not; None where all could."""
+    failures = {}
+    for cell in cells:
+        stage = Inference.of(graph.scorings[cell])
+        if stage is not None and is_finished(store, stage.scoring) and (failure := store.failure(stage)):
+            failures[cell] = failure
+    if not failures:
+        return None
+    cell, failure = next(iter(failures.items()))
+    return (
+        f"how long answers take could not be measured for {len(failures)} finished cells, such as {cell.label}: "
+        f"{failure['reason']} (log: {failure['log']}). Their scores stand; the next run tries it again."
+    )
 
 
 def attempt(store: Store, stages: Iterable[Stage], action: Callable[[], None]) -> str | None:

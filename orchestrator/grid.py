@@ -20,7 +20,7 @@ from orchestrator import results, space_file
 from orchestrator.about import about
 from orchestrator.cell import Cell, as_text, matches
 from orchestrator.errors import UserError, suggest
-from orchestrator.execution import todo
+from orchestrator.execution import todo, unmeasured
 from orchestrator.graph import Graph
 from orchestrator.matrix import Matrix
 from orchestrator.monitor import Monitor
@@ -105,6 +105,8 @@ class Grid:
             with monitor:
                 self._launch(local, address, gpus, monitor, journal.log if journal else lambda cell: None)
             done = True
+            if told := unmeasured(self.graph, self.store, self.cells):
+                monitor.say(told, "yellow")
         except UserError:  # the launch itself can't be made: no cluster answers, say
             if journal:
                 journal.withdraw()

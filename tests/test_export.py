@@ -23,6 +23,7 @@ from orchestrator.inference import exporting
 from orchestrator.inference.listening import look
 from orchestrator.inference.package import CARD, INDEX, checksum_of, open_export
 from orchestrator.inference.pipeline import Pipeline
+from orchestrator.store import checksum
 
 pytestmark = pytest.mark.slow
 
@@ -230,6 +231,35 @@ def test_a_link_that_leaves_the_folder_is_not_followed(package: Path):
         open_export(package)
 
 
+@pytest.mark.parametrize("name", ["adapter_config.json", "pytorch_model.bin", "model.py", "deep/model.pkl"])
+def test_no_file_is_loaded_that_no_export_has(package: Path, name: str):
+    """Such as another model's place, or a pickle: neither where the index lists it with a right checksum, nor beside it."""
+    path = package / "encoder" / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text('{"base_model_name_or_path": "/somewhere/else"}')
+    with pytest.raises(UserError, match=f"encoder/{name} was added"):
+        open_export(package)
+    index = json.loads((package / INDEX).read_text())
+    resealed(package, files=index["files"] | {f"encoder/{name}": {"bytes": 1, "xxh3": checksum(path)}})
+    with pytest.raises(UserError, match=f"encoder/{name} is no file of an export"):
+        open_export(package)
+
+
+def test_what_a_file_manager_leaves_in_a_folder_does_no_harm(package: Path):
+    (package / "model" / ".DS_Store").write_bytes(b"x")
+    (package / "notes.txt").write_text("mine")
+    assert open_export(package).scoring
+
+
+@pytest.mark.parametrize(
+    "changes", [{"files": []}, {"files": {"model/model.json": 3}}, {"identity": {}}, {"limits": 1}]
+)
+def test_an_index_that_is_nonsense_with_a_right_checksum_is_said_to_be(package: Path, changes: dict):
+    resealed(package, **changes)
+    with pytest.raises(UserError, match="is no description of a cell"):
+        open_export(package)
+
+
 def test_another_format_and_another_configuration_are_refused(package: Path):
     stages = json.loads((package / INDEX).read_text())["stages"]
     resealed(package, format=99)
@@ -249,7 +279,7 @@ def test_another_format_and_another_configuration_are_refused(package: Path):
 
 
 def test_an_older_export_of_the_same_cell_is_replaced_and_anything_else_is_kept(
-    grid: Grid, package: Path, tmp_path: Path
+    grid: Grid, package: Path, tmp_path: Path, monkeypatch
 ):
     one, other = cell(grid, bpe=24, task="keyword"), cell(grid, features="none")
     (package / CARD).write_text("edited")
@@ -265,6 +295,10 @@ def test_an_older_export_of_the_same_cell_is_replaced_and_anything_else_is_kept(
     with pytest.raises(UserError, match="holds 1 files and is no export"):
         inference.export(one, tmp_path / "full", grid.store.root)
     (tmp_path / "empty").mkdir()
+    with monkeypatch.context() as at:
+        at.chdir(tmp_path / "empty")
+        with pytest.raises(UserError, match=r"you are in .*empty.*: name a folder within it"):
+            inference.export(one, ".", grid.store.root)
     assert (inference.export(one, tmp_path / "empty", grid.store.root) / INDEX).is_file()
 
 

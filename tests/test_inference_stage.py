@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import torch
 from decoder_material import WORDS, examples, make_checkpoint, speech_spec
-from grid_material import artifacts
+from grid_material import Log, artifacts
 from trained_material import recordings, trained
 
 from orchestrator import audio
 from orchestrator.decoders import HfDecoderConfig, SpeechLM, answer
+from orchestrator.errors import StageError
 from orchestrator.execution import do_cell, log_file
 from orchestrator.grid import Grid
 from orchestrator.inference.pipeline import Pipeline
@@ -90,20 +91,47 @@ def test_what_is_measured_is_not_what_is_scored(grid: Grid):
         assert Inference.of(dataclasses.replace(scoring, recordings=None)) is None
 
 
-def test_a_measurement_that_fails_leaves_the_cell_finished_and_says_why(grid: Grid, mine: Store):
-    """The audio is gone, as it may be where a cell is scored."""
+def fail(stage: Inference, at: object) -> None:
+    raise StageError("the clock stands still")
+
+
+def test_a_measurement_that_fails_leaves_the_cell_finished_and_says_why(grid: Grid, mine: Store, monkeypatch):
     cell = next(c for c in grid.cells if c.features == "discrete")
     scoring = grid.graph.scorings[cell]
-    audio_folder = mine.folder(scoring.recordings) / "audio"
-    audio_folder.rename(audio_folder.with_name("gone"))
-    before = artifacts(mine)
-    do_cell(mine, cell, scoring)
-    stage = Inference.of(scoring)
+    stage, before = Inference.of(scoring), artifacts(mine)
+    with monkeypatch.context() as at:
+        at.setattr(Inference, "build", fail)
+        do_cell(mine, cell, scoring)
     assert is_finished(mine, scoring) and not mine.has(stage) and artifacts(mine) == before
-    assert "no such file" in mine.failure(stage)["reason"] and log_file(mine, stage).is_file()
-    audio_folder.with_name("gone").rename(audio_folder)
+    assert "stands still" in mine.failure(stage)["reason"] and log_file(mine, stage).is_file()
     do_cell(mine, cell, scoring, trials_at_once=3)
     assert mine.open(stage).json("inference.json")["trials_at_once"] == 3 and mine.failure(stage) is None
+
+
+def test_a_launch_says_what_it_could_not_measure_and_the_next_one_tries_again(grid: Grid, mine: Store, monkeypatch):
+    again = Grid(grid.space, mine.root, {"features": ["none"]})
+    again.graph.analyses.clear()
+
+    def launch() -> str:
+        log = Log()
+        assert again.run(local=True, monitor=log, track=False).counts()["ok"] == 1
+        return log.text
+
+    with monkeypatch.context() as at:
+        at.setattr(Inference, "build", fail)
+        said = launch()
+    assert "could not be measured for 1 finished cells" in said and "the clock stands still (log: " in said
+    said = launch()
+    assert "could not be measured" not in said and "1 cells to run" in said
+    assert "0 cells to run, 1 finished before" in launch()
+
+
+def test_a_cell_that_hears_nothing_is_measured_though_nobody_has_made_the_recordings(grid: Grid, mine: Store):
+    """It is the first to run, side by side with what makes them for the others."""
+    scoring = next(grid.graph.scorings[c] for c in grid.cells if c.features == "none")
+    shutil.rmtree(mine.folder(scoring.recordings))
+    do_cell(mine, next(c for c in grid.cells if c.features == "none"), scoring)
+    assert mine.failure(Inference.of(scoring)) is None and mine.has(Inference.of(scoring))
 
 
 def test_the_first_token_comes_before_the_answer_and_after_the_encoder(grid: Grid):

@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import shutil
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import get_args
@@ -21,6 +23,7 @@ from typer.testing import CliRunner
 
 from orchestrator import audio, cli, inference, space_file
 from orchestrator.cell import Cell
+from orchestrator.commands.trained import predict as answered
 from orchestrator.decoders import DecoderSpec, Recipe
 from orchestrator.encoders import EncoderSpec
 from orchestrator.encoders.published import UnknownEncoder
@@ -328,3 +331,25 @@ def test_a_checkpoint_that_moved_is_found_where_the_store_or_the_space_says(grid
 
 def test_a_name_that_leaves_the_store_is_no_content():
     assert places.CONTENT.fullmatch("../../etc/passwd0000") is None
+
+
+def test_standard_input_that_is_closed_or_named_twice_is_the_user_s_to_mend(monkeypatch):
+    with pytest.raises(UserError, match="can be read once"):
+        answered("0123", ["-", "-"])
+    monkeypatch.setattr(sys, "stdin", None)
+    with pytest.raises(UserError, match="is closed: pipe raw samples into it"):
+        answered("0123", ["-"])
+
+
+@pytest.mark.parametrize("option", ["--rate=999999999999", "--channels=3000", "--chunk=1e12"])
+def test_raw_samples_that_no_file_can_hold_are_refused(option: str):
+    done = CliRunner().invoke(cli.app, ["predict", "0123", "-", option], input=b"\0" * 100)
+    assert done.exit_code == 2 and option.partition("=")[0] in done.output
+
+
+def test_a_file_whose_name_is_no_text_is_named_and_the_others_are_answered(predict, grid: Grid, heard, tmp_path: Path):
+    odd, good = tmp_path / os.fsdecode(b"odd \xff.wav"), paths(heard, 1)[0]
+    shutil.copy(good, odd)
+    for shown in ("text", "json", "csv"):
+        code, out, err = predict(one(grid, features="none").id, odd, good, "--format", shown)
+        assert code == 1 and str(good) in out and "udcff.wav: its name is no text in UTF-8" in err

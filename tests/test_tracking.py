@@ -1,6 +1,7 @@
 """MLflow shows what the records say, once, however often it is logged. With the real MLflow on SQLite."""
 
 import math
+import shutil
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,7 +15,7 @@ from test_matrix import demo, record
 from orchestrator.errors import UserError
 from orchestrator.matrix import COORDINATES, Matrix
 from orchestrator.report import drawable
-from orchestrator.tracking import Material, Tracker
+from orchestrator.tracking import Material, Tracker, client
 from orchestrator.tracking.tags import CELL, LAUNCH, NOTE, REASON, SUPERSEDED
 from orchestrator.tracking.values import param
 
@@ -179,6 +180,21 @@ def test_artifacts_lie_in_the_state_folder(tracker, state):
     assert found == {"cell.json"}
 
 
+def test_a_store_that_was_copied_leaves_the_one_that_it_came_from_alone(state, tmp_path):
+    first = Tracker(None, tmp_path / "first", "copied")
+    run = first.log_cell(record())
+    before = {path: path.read_bytes() for path in (tmp_path / "first").rglob("*") if path.is_file()}
+    shutil.copytree(tmp_path / "first", tmp_path / "second")
+    second = Tracker(None, tmp_path / "second", "copied")
+    assert second.log_cell(record()) == run
+    new = second.log_cell(record(layer=2))
+    assert {path.parent.parent.name for path in (tmp_path / "second").rglob("cell.json")} == {run, new}
+    client = MlflowClient(tracking_uri=second.uri)
+    assert {one.path for one in client.list_artifacts(run)} == {"cell.json"}
+    assert client.get_run(run).info.artifact_uri.startswith((tmp_path / "second").as_uri())
+    assert {path: path.read_bytes() for path in (tmp_path / "first").rglob("*") if path.is_file()} == before
+
+
 def test_a_deleted_experiment_comes_back(tracker, state):
     state.client.delete_experiment(tracker.experiment)
     again = Tracker(None, state.root, tracker.space)
@@ -240,6 +256,15 @@ def test_a_server_that_wants_a_password_or_speaks_no_tls_says_so_and_shows_none(
     finally:
         server.shutdown()
         server.server_close()
+
+
+@pytest.mark.parametrize("password", ["secret", "se@cret", "sec/ret", "s:e@c/ret"])
+def test_no_part_of_a_password_is_shown_whatever_signs_it_has(password):
+    said = f"can't reach postgresql://me:{password}@host:5432/runs?x=1 now"
+    assert client.without_password(said) == "can't reach postgresql://***@host:5432/runs?x=1 now"
+    long = client.reason(ValueError("x" * (270 - len(password)) + f" http://me:{password}{'y' * 30}@host"))
+    assert password not in long and "me:" not in long
+    assert client.without_password("sqlite:////home/me@work/mlflow.db") == "sqlite:////home/me@work/mlflow.db"
 
 
 def test_the_points_of_a_curve_lie_where_they_were_measured(tracker, state):

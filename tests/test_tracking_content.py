@@ -75,6 +75,19 @@ def test_a_view_has_charts_of_metrics_and_parameters_that_runs_have(tracker, sta
     assert found[0].address.startswith(f"http://127.0.0.1:5000/#/experiments/{tracker.experiment}/runs?")
 
 
+@pytest.mark.parametrize("corpus", ["it's mine", "say 'yes' \"or\" no", "50% of_it"])
+def test_a_view_finds_its_runs_whatever_the_corpus_is_called(tracker, state, corpus):
+    mine, other = record(corpus=corpus), record(corpus="another")
+    tracker.present("", [mine, other])
+    runs = [tracker.log_cell(one) for one in (mine, other)]
+    for key, value in state.client.get_experiment(tracker.experiment).tags.items():
+        if key.startswith(TAG) and "all-tasks" not in key:
+            packed = json.loads(value)["state"].removeprefix("deflate;")
+            query = json.loads(zlib.decompress(base64.b64decode(packed)))["searchFilter"]
+            (found,) = state.client.search_runs([tracker.experiment], query)
+            assert found.info.run_id == runs["another" in key]
+
+
 def test_no_parameter_of_words_is_empty_since_parallel_coordinates_leave_out_such_runs(tracker, state):
     for arm in (
         {"features": "none"},

@@ -63,11 +63,11 @@ def predict(
     space: SpaceOption = None,
     base: Annotated[Path | None, typer.Option(help="The folder of the checkpoint that an export refers to.")] = None,
     format: Annotated[PredictFormat, typer.Option("--format", help="json: one object a line.")] = PredictFormat.text,
-    rate: Annotated[int, typer.Option(min=1000, help="Of raw samples, in Hz.")] = 16_000,
+    rate: Annotated[int, typer.Option(min=1000, max=1_000_000, help="Of raw samples, in Hz.")] = 16_000,
     encoding: Annotated[Encoding, typer.Option(help="Of raw samples.")] = Encoding.s16le,
-    channels: Annotated[int, typer.Option(min=1, help="Of raw samples, interleaved.")] = 1,
+    channels: Annotated[int, typer.Option(min=1, max=1024, help="Of raw samples, interleaved.")] = 1,
     chunk: Annotated[
-        float | None, typer.Option(min=0.1, help="Answer raw samples every so many seconds, as they come.")
+        float | None, typer.Option(min=0.1, max=3600, help="Answer raw samples every so many seconds, as they come.")
     ] = None,
 ) -> None:
     """Answers recordings with a trained cell: `arecord -q -t raw -f S16_LE -r 16000 | tokengrid predict CELL -`.
@@ -78,6 +78,8 @@ def predict(
 
     if audio.count(STDIN) > 1:
         raise UserError("standard input (-) can be read once: name it once")
+    if STDIN in audio and sys.stdin is None:
+        raise UserError("standard input (-) is closed: pipe raw samples into it")
     with err.status("loading the cell …"):
         pipeline = inference.load(cell, store, space, base)
     if not pipeline.hears:

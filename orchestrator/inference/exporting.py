@@ -76,6 +76,8 @@ def _check_free(folder: Path, cell: str) -> None:
         return
     if not folder.is_dir():
         raise UserError(f"{folder} is a file; name a folder that is new or empty")
+    if Path.cwd().is_relative_to(folder.resolve()):
+        raise UserError(f"you are in {folder}, which is replaced as a whole: name a folder within it")
     there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
     if not there:
         return

@@ -38,10 +38,14 @@ class Heard:
 
 def look(path: Path, limits: Limits, name: str | None = None) -> Heard:
     """Decodes a recording once and says what is wrong with it, as indexing a corpus does."""
+    shown = str(path).encode("utf-8", "backslashreplace").decode("utf-8")
+    if shown != str(path):  # neither printed nor opened by libsndfile
+        return Heard(name or shown, path, 0.0, "its name is no text in UTF-8: rename it")
+    name = name or shown
     if path.is_dir():
-        return Heard(name or str(path), path, 0.0, "is a folder without audio (.wav, .flac, .ogg, .mp3 …)")
+        return Heard(name, path, 0.0, "is a folder without audio (.wav, .flac, .ogg, .mp3 …)")
     found = audio.inspect(path, min_seconds=limits.min_seconds, max_seconds=limits.max_seconds)
-    return Heard(name or str(path), path, found.seconds, found.problem)
+    return Heard(name, path, found.seconds, found.problem)
 
 
 def files(named: Iterable[str]) -> list[Path]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -30,6 +31,16 @@ FORMAT = 1
 ENCODER, BASE = "encoder", "base"
 FOLDERS = {"training": "", "codebook": "codebook", "bpe": "bpe", "pretraining": ENCODER}
 """Where the files of a stage lie, by its name; those of the other stages are not part of a package."""
+PARTS = ("model", "codebook", "bpe", ENCODER, BASE)
+"""Folders of a package. What is beside them is nobody's business."""
+
+
+NAMES = re.compile(
+    r"(model|config|generation_config|preprocessor_config|processor_config|tokenizer|bpe|model\.safetensors\.index)\.json"
+    r"|(model|weights|centroids)(-\d+-of-\d+)?\.safetensors"
+)
+"""What files of a package are called. Libraries that load its folders would follow others, such as an adapter_config.json
+that names a checkpoint elsewhere, or read weights that nobody has checked."""
 
 
 def is_export(folder: Path) -> bool:
@@ -47,13 +58,13 @@ def open_export(folder: Path, base: Path | None = None) -> Trained:
         UserError: it is of another format, was changed, or needs a checkpoint that isn't there.
     """
     index = read_index(folder)
-    if problems := verify(folder, index):
-        raise UserError(
-            f"{folder} is not as it was exported:\n  " + "\n  ".join(problems) + "\nExport or copy the cell again."
-        )
     try:
+        if problems := verify(folder, index):
+            raise UserError(
+                f"{folder} is not as it was exported:\n  " + "\n  ".join(problems) + "\nExport or copy the cell again."
+            )
         return _trained(folder, index, base)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:  # a wrong file with a right checksum
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:  # though its checksum is right
         raise UserError(f"{folder / INDEX} is no description of a cell ({type(error).__name__}: {error})") from error
 
 
@@ -131,11 +142,15 @@ def verify(folder: Path, index: Mapping[str, Any]) -> list[str]:
         path = folder / name
         if PurePosixPath(name).is_absolute() or root not in path.resolve().parents:
             problems.append(f"{name} is outside the folder")
+        elif not NAMES.fullmatch(path.name):
+            problems.append(f"{name} is no file of an export")
         elif not path.is_file():
             problems.append(f"{name} is missing")
         elif checksum(path) != known["xxh3"]:
             problems.append(f"{name} was changed: it doesn't match its checksum")
-    return problems
+    there = (path for part in PARTS for path in (folder / part).rglob("*") if not path.is_dir())
+    names = sorted(path.relative_to(folder).as_posix() for path in there if not path.name.startswith("."))
+    return problems + [f"{name} was added" for name in names if name not in index["files"]]
 
 
 def checksum_of(index: Mapping[str, Any]) -> str:

@@ -71,8 +71,8 @@ class Inference(Stage):
         from orchestrator.inference.pipeline import Pipeline  # it is made of stages itself
         from orchestrator.inference.trained import Trained
 
-        pipeline = Pipeline(Trained(self.scoring, at.open))
         waves = self._waves(at)
+        pipeline = Pipeline(Trained(self.scoring, at.open))
         seconds = sum(map(len, waves)) / audio.SAMPLE_RATE
         report = {
             "device": device.name(),

@@ -99,10 +99,12 @@ def reason(error: Exception) -> str:
     for pattern, words in MEANINGS:
         if re.search(pattern, said):
             return words
-    first = (said or type(error).__name__).splitlines()[0]
-    return without_password(first if len(first) <= 300 else first[:300] + " …")
+    first = without_password(
+        (said or type(error).__name__).splitlines()[0]
+    )  # before it is cut, which could part an address
+    return first if len(first) <= 300 else first[:300] + " …"
 
 
 def without_password(text: str) -> str:
-    """A text with addresses in it, without what stands before their @."""
-    return re.sub(r"://[^/@\s]+@", "://***@", text)
+    """A text with addresses in it, without what stands before their last @: passwords may hold one, and slashes, too."""
+    return re.sub(r"://(?!/)\S+@", "://***@", text)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from orchestrator.lease import Lease
 from orchestrator.tracking import client, notes
@@ -15,6 +19,9 @@ from orchestrator.tracking.views import views
 if TYPE_CHECKING:
     from mlflow.entities import Experiment as Entity
     from mlflow.entities import Metric, Run
+
+DATABASE, ARTIFACTS = "mlflow.db", "mlartifacts"
+"""In the state folder."""
 
 METRICS_A_BATCH = 1000
 """MLflow takes no more at once."""
@@ -110,9 +117,11 @@ class Experiment:
         from mlflow.exceptions import MlflowException
 
         experiment = self.client.get_experiment_by_name(self._name)
+        if experiment is not None and self._has_moved(experiment.artifact_location):
+            _move(self._root / DATABASE, experiment.artifact_location, self._place)
         if experiment is None:
             # A server decides itself where artifacts go; a database needs an absolute place.
-            place = None if self.uri.startswith("http") else (self._root / "mlartifacts").as_uri()
+            place = None if self.uri.startswith("http") else self._place
             try:
                 return self.client.get_experiment(self.client.create_experiment(self._name, artifact_location=place))
             except MlflowException:  # another store's launch on the same server may have made it meanwhile
@@ -122,3 +131,24 @@ class Experiment:
         if experiment.lifecycle_stage == "deleted":
             self.client.restore_experiment(experiment.experiment_id)
         return experiment
+
+    @property
+    def _place(self) -> str:
+        return (self._root / ARTIFACTS).as_uri()
+
+    def _has_moved(self, place: str) -> bool:
+        """Whether the store's own database came here with a store that was moved or copied, and still names the old place."""
+        if self.uri != f"sqlite:///{self._root / DATABASE}" or not place.startswith("file:///"):
+            return False
+        old, new = Path(url2pathname(urlsplit(place).path)), self._root / ARTIFACTS
+        return old.name == ARTIFACTS and not (old.exists() and new.exists() and old.samefile(new))
+
+
+def _move(database: Path, old: str, new: str) -> None:
+    """Lets a database name a new place of artifacts: MLflow has no call for it, and would write into the old store."""
+    with closing(sqlite3.connect(database)) as connection, connection:
+        for table, column in (("experiments", "artifact_location"), ("runs", "artifact_uri")):
+            connection.execute(
+                f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE {column} = ? OR {column} LIKE ?",
+                (new, len(old) + 1, old, f"{old}/%"),
+            )

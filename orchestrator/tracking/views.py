@@ -93,9 +93,7 @@ def _of_column(cells: Sequence[Mapping[str, Any]]) -> View:
     charts += [curves.line("curve/train_loss", "progress/epoch")]
     charts += [influence.parallel(varying, [metric])] if varying else []
     charts += [costs.scatter(cost, metric) for cost in COSTS]
-    query = " and ".join(
-        [*(f"params.`{name}` = '{param(name, first[name])}'" for name in WHERE), f"tags.`{CELL}` != ''"]
-    )
+    query = " and ".join([*(_is(name, param(name, first[name])) for name in WHERE), f"tags.`{CELL}` != ''"])
     best_first = direction(first["primary"]) < 0
     state = _state(query, f"metrics.`{metric}`", best_first, charts, [scores, influence, curves, costs])
     return View(title.replace(" ", "-"), title, state | {"selectedColumns": _columns(cells, metric)})
@@ -170,6 +168,12 @@ def _matters(cells: Sequence[Mapping[str, Any]], name: str) -> bool:
     """Whether a coordinate tells more than the kind of features does: where codebooks are all of one seed, that is none."""
     kinds = {cell["features"] for cell in cells}
     return name == "features" or any(_varies([c for c in cells if c["features"] == kind], name) for kind in kinds)
+
+
+def _is(name: str, value: str) -> str:
+    """A condition in MLflow's language of filters. It can't quote an apostrophe: any sign may stand in its place."""
+    asked, sign = (value.replace("'", "_"), "LIKE") if "'" in value else (value, "=")
+    return f"params.`{name}` {sign} '{asked}'"
 
 
 def _varies(cells: Sequence[Mapping[str, Any]], name: str) -> bool:
