@@ -6,9 +6,11 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.report.costs import COSTS, SCALES
 from orchestrator.report.layout import ROW
 from orchestrator.report.panels import words
-from orchestrator.report.words import HEADINGS, NONE, OF_HUNDRED, short, show
+from orchestrator.report.tables import wrap
+from orchestrator.report.words import HEADINGS, NONE, OF_HUNDRED, short
 from tasks.metrics import direction
 
 if TYPE_CHECKING:
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 
     from orchestrator.best import Candidate, Choice
 
-SHOWN = ("train_seconds", "tokens_per_second_of_audio", "bits_per_second", "first_token_seconds", "rtf")
+SHOWN = ("train_seconds", "tokens_per_second_of_audio", "bits_per_second", "first_token_seconds")
 """Costs that are shown, beside those that the budget limits."""
 ALWAYS = ("features", "encoder", "layer", "codebook", "bpe", "init")
 """Coordinates by which a configuration is always named."""
@@ -75,15 +77,16 @@ def _table(choice: Choice, budget: Mapping[str, float]) -> Any:
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, title=choice.title, title_justify="left")
     table.add_column("configuration", overflow="fold")
     for name in ("dev", *choice.winner.tests):
-        table.add_column(f"{name}\n{metric} {arrow}", justify="right")
+        table.add_column(f"{name}\n{metric} {arrow}", justify="right", no_wrap=True)
     for name in costs:
-        table.add_column(name.replace("_", "\n", 1).replace("_", " "), justify="right")
+        heading = COSTS.get(name, name.replace("_", " "))
+        table.add_column("\n".join(wrap(heading, 9)), justify="right", no_wrap=True)
     for candidate in shown:
         style = "bold green" if candidate is choice.winner else "dim" if candidate in choice.beyond else ""
         over = candidate.excess(budget)
         scores = [_score(choice, candidate.dev)]
         scores += [_with_interval(choice, candidate, name) for name in choice.winner.tests]
-        paid = [_cost(candidate.cost.get(name)) + (" !" if name in over else "") for name in costs]
+        paid = [_cost(name, candidate.cost.get(name)) + (" !" if name in over else "") for name in costs]
         table.add_row(*(Text(text, style=style) for text in (words(candidate.coordinates, told), *scores, *paid)))
     return table
 
@@ -134,7 +137,5 @@ def _with_interval(choice: Choice, candidate: Candidate, test: str) -> str:
     return f"{text} [{', '.join(_score(choice, value) for value in sure.interval)}]"
 
 
-def _cost(value: float | None) -> str:
-    if value is None:
-        return NONE
-    return show(float(f"{value:.3g}")) if value < 10 else short(value)
+def _cost(name: str, value: float | None) -> str:
+    return NONE if value is None else short(SCALES.get(name, 1) * value)
