@@ -310,3 +310,14 @@ def test_numbers_are_short():
     assert [si(value) for value in (0, 3.873, 20, 999.6, 1500, 102_400, 7.7e11)] == [
         "0", "3.87", "20", "1e+03", "1.5 k", "102 k", "770 G"
     ]  # fmt: skip
+
+
+def test_speech_embeddings_alone_do_not_make_two_sizes_of_one_decoder():
+    cells = [
+        {**cell, "cost": {**cell["cost"], "parameters": 400_000 + 96 * (cell["codebook"] or 0)}}
+        if cell["cost"]
+        else cell
+        for cell in matrix("demo").cells
+    ]
+    assert len({cell["cost"]["parameters"] for cell in cells if cell["cost"]}) > 1
+    assert "decoder_size" not in drawable(Matrix("demo", cells))

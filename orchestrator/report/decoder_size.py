@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from orchestrator.report import drawing, scales
-from orchestrator.report.panels import Place
-from orchestrator.report.series import draw, kept, series
+from orchestrator.report.panels import Panel, Place
+from orchestrator.report.series import Series, draw, kept, series
 
 if TYPE_CHECKING:
     from orchestrator.matrix import Matrix
@@ -22,13 +22,13 @@ NAME = re.compile(r"(.+)-[0-9.]+[a-z]*")
 
 def has_material(matrix: Matrix) -> bool:
     """Whether some task has scores with two decoders of different size."""
-    return bool(series(matrix, "decoder", _at, _family))
+    return bool(_series(matrix))
 
 
 def describe(matrix: Matrix) -> str:
     """The best of the smallest and of the largest decoder in each task."""
     said = {}
-    for panel, of in series(matrix, "decoder", _at, _family):
+    for panel, of in _series(matrix):
         points = [point for line in of for point in line.points]
         texts = []
         for size in (min(x for x, _ in points), max(x for x, _ in points)):
@@ -44,7 +44,7 @@ def describe(matrix: Matrix) -> str:
 def decoder_size(matrix: Matrix) -> Figure:
     """Draws the score of every decoder over its parameters, those of the speech embeddings or the adapter among them."""
     title = f"{matrix.space}: score against decoder size"
-    found, more = drawing.limited(series(matrix, "decoder", _at, _family))
+    found, more = drawing.limited(_series(matrix))
     if not found:
         return drawing.empty(title, "no task has scores with two decoders of different size yet")
     lines, *said = kept(found)
@@ -60,6 +60,16 @@ def decoder_size(matrix: Matrix) -> Figure:
         draw(ax, panel, of, lines)
         scales.cost_axis(ax.xaxis, sizes, "decoder parameters", log=True)
     return figure
+
+
+def _series(matrix: Matrix) -> list[tuple[Panel, list[Series]]]:
+    """Of the tasks that have several decoders: speech embeddings alone make two sizes of one."""
+    found = series(matrix, "decoder", _at, _family)
+    return [(panel, of) for panel, of in found if len(set().union(*map(_decoders, of))) > 1]
+
+
+def _decoders(line: Series) -> set[str]:
+    return {str(cell["decoder"]) for _, place in line.points for cell in place.cells}
 
 
 def _at(place: Place) -> float | None:
