@@ -10,7 +10,7 @@ from matplotlib.patches import Patch
 
 from orchestrator.report import drawing, scales
 from orchestrator.report.drawing import CHARACTER, FAINT, FONT, INK, KINDS, SOFT, WIDTH
-from orchestrator.report.panels import SPEECH, Panel, Place, panels, selected
+from orchestrator.report.panels import SPEECH, Panel, Standing, panels, selected
 from orchestrator.report.words import ABSENT, GUESSING
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def _values(panel: Panel, rows: list[int]) -> list[float]:
     return [panel.shown(value) for value in values]
 
 
-def _best_discrete(panel: Panel) -> Place | None:
+def _best_discrete(panel: Panel) -> Standing | None:
     """To be highlighted: none where the best has learned nothing."""
     best = panel.best("discrete")
     return None if best is None or GUESSING in best.entry.marks else best
@@ -125,7 +125,7 @@ def _draw(axes: Axes, panel: Panel, rows: list[int], texts: dict[int, str], boun
         axes.text(1.04, y, text, transform=axes.get_yaxis_transform(), va="center", fontsize=FONT - 1, **style)
 
 
-def _point(axes: Axes, panel: Panel, place: Place, y: int, bounds: tuple[float, float]) -> None:
+def _point(axes: Axes, panel: Panel, place: Standing, y: int, bounds: tuple[float, float]) -> None:
     value = panel.shown(place.entry.value)
     if not bounds[0] <= value <= bounds[1]:  # only `none` can be: its place is beyond the edge
         room = 0.03 * (bounds[1] - bounds[0])

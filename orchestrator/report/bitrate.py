@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from matplotlib.figure import Figure
 
 from orchestrator.report import drawing, marks, scales
-from orchestrator.report.panels import Panel, Place, panels
+from orchestrator.report.panels import Panel, Standing, panels
 
 if TYPE_CHECKING:
     from orchestrator.matrix import Matrix
@@ -70,10 +70,10 @@ def bitrate(matrix: Matrix) -> Figure:
     return figure
 
 
-def _places(panel: Panel) -> list[Place]:
+def _places(panel: Panel) -> list[Standing]:
     return [place for place in panel.speech if (place.cost(COST) or 0) > 0]
 
 
-def _best(panel: Panel, kind: str) -> Place | None:
+def _best(panel: Panel, kind: str) -> Standing | None:
     places = [place for place in _places(panel) if place.kind == kind]
     return max(places, key=lambda place: panel.column.better * place.entry.value, default=None)

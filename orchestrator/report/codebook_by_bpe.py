@@ -13,7 +13,7 @@ from matplotlib.patches import Patch, Rectangle
 from orchestrator.report import drawing
 from orchestrator.report.drawing import CHARACTER, FONT, ON_LIGHT, SOFT
 from orchestrator.report.layout import ROW
-from orchestrator.report.panels import Panel, Place, panels, words
+from orchestrator.report.panels import Panel, Standing, panels, words
 from orchestrator.report.words import is_number
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class Group:
     """
 
     fixed: str
-    panels: list[tuple[Panel, dict[tuple[int, int | None], Place]]]
+    panels: list[tuple[Panel, dict[tuple[int, int | None], Standing]]]
 
     def values(self, axis: int) -> list[int | None]:
         """The codebook sizes (0) or the BPE vocabularies (1), the smallest first, no BPE before all."""
@@ -117,7 +117,7 @@ def codebook_by_bpe(matrix: Matrix) -> Figure:
 
 def _groups(matrix: Matrix) -> list[Group]:
     """The one with most scores first."""
-    by_key: dict[tuple[object, ...], list[tuple[Panel, dict[tuple[int, int | None], Place]]]] = {}
+    by_key: dict[tuple[object, ...], list[tuple[Panel, dict[tuple[int, int | None], Standing]]]] = {}
     for panel in panels(matrix):
         for place in panel.places:
             if place.kind == "discrete" and is_number(place.coordinates["codebook"]):
@@ -137,7 +137,7 @@ def _groups(matrix: Matrix) -> list[Group]:
     return sorted(groups, key=lambda group: -group.scored)
 
 
-def _scores(places: dict[tuple[int, int | None], Place]) -> list[float]:
+def _scores(places: dict[tuple[int, int | None], Standing]) -> list[float]:
     return [place.entry.value for place in places.values() if place.entry.value is not None]
 
 
@@ -145,12 +145,12 @@ def _tells(group: Group) -> bool:
     return min(len(group.values(0)), len(group.values(1))) > 1 and any(len(_scores(of)) > 2 for _, of in group.panels)
 
 
-def _best(panel: Panel, places: dict[tuple[int, int | None], Place]) -> Place | None:
+def _best(panel: Panel, places: dict[tuple[int, int | None], Standing]) -> Standing | None:
     scored = [place for place in places.values() if place.entry.value is not None]
     return max(scored, key=lambda place: panel.column.better * place.entry.value, default=None)
 
 
-def _draw(axes: Axes, group: Group, panel: Panel, places: dict[tuple[int, int | None], Place]) -> None:
+def _draw(axes: Axes, group: Group, panel: Panel, places: dict[tuple[int, int | None], Standing]) -> None:
     ks, bpes = group.values(0)[:SIDE], group.values(1)[:SIDE]
     values = [panel.column.better * value for value in _scores(places)]
     low, span = min(values), (max(values) - min(values)) or 1.0

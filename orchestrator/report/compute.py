@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.report.panels import Panel, Place, panels
+from orchestrator.report.panels import Panel, Standing, panels
 from orchestrator.report.words import is_number
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def equal_compute(matrix: Matrix, cost: str = "flops", shares: Sequence[float] =
     return found
 
 
-def curves_of(panel: Panel, cost: str) -> list[tuple[Place, list[Curve]]]:
+def curves_of(panel: Panel, cost: str) -> list[tuple[Standing, list[Curve]]]:
     """The learning curves of a task, one a seed, of every configuration that hears speech and has any."""
     found = []
     for place in panel.places:
@@ -106,7 +106,7 @@ def curves_of(panel: Panel, cost: str) -> list[tuple[Place, list[Curve]]]:
     return found
 
 
-def _reached(place: Place, curves: Sequence[Curve], cost: str, budgets: Sequence[float]) -> Reached:
+def _reached(place: Standing, curves: Sequence[Curve], cost: str, budgets: Sequence[float]) -> Reached:
     """Means over the seeds; a mean over some of them would compare unlike things, so one without a value leaves none."""
     errors = []
     for budget in budgets:

@@ -15,7 +15,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 from orchestrator.report import drawing, scales
 from orchestrator.report.drawing import FAINT, FONT, INK
 from orchestrator.report.layout import ROW
-from orchestrator.report.panels import Cell, Place, panels, selected
+from orchestrator.report.panels import Cell, Standing, panels, selected
 from orchestrator.report.ratios import OF_THE_ARM, PARTS, converged, part_ratios
 from orchestrator.report.words import is_number
 
@@ -153,7 +153,7 @@ def _bars(matrix: Matrix) -> tuple[dict[str, dict[str, float]], str]:
     found = panels(matrix, first_only=True)
     rows, left_out = selected(found, MOST_BARS)
     rows += [place.row for place in found[0].places if place.kind == "none"][:1] if found else []
-    by_row: dict[int, dict[int, Place]] = {}
+    by_row: dict[int, dict[int, Standing]] = {}
     for p, panel in enumerate(found):
         for place in panel.places:
             if place.row in rows and any((cell["cost"] or {}).get("stages") for cell in place.cells):

@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from orchestrator.report import drawing, scales
 from orchestrator.report.drawing import INK
-from orchestrator.report.panels import Cell, Panel, Place, panels, selected
+from orchestrator.report.panels import Cell, Panel, Standing, panels, selected
 from orchestrator.report.words import is_number
 
 if TYPE_CHECKING:
@@ -99,11 +99,11 @@ def _panels(matrix: Matrix) -> list[Panel]:
     return [panel for panel in panels(matrix, first_only=True) if any(_curves(place) for place in panel.places)]
 
 
-def _curves(place: Place) -> list[tuple[Cell, Sequence[Cell]]]:
+def _curves(place: Standing) -> list[tuple[Cell, Sequence[Cell]]]:
     return [(cell, cell["curve"]) for cell in place.cells if cell.get("curve")]
 
 
-def _errors(place: Place) -> list[float]:
+def _errors(place: Standing) -> list[float]:
     return [row["dev_error"] for _, curve in _curves(place) for row in curve if is_number(row.get("dev_error"))]
 
 

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from orchestrator.report import drawing, scales
-from orchestrator.report.panels import Panel, Place
+from orchestrator.report.panels import Panel, Standing
 from orchestrator.report.series import Series, draw, kept, series
 
 if TYPE_CHECKING:
@@ -72,11 +72,11 @@ def _decoders(line: Series) -> set[str]:
     return {str(cell["decoder"]) for _, place in line.points for cell in place.cells}
 
 
-def _at(place: Place) -> float | None:
+def _at(place: Standing) -> float | None:
     return place.cost(COST) or None
 
 
-def _family(place: Place) -> str:
+def _family(place: Standing) -> str:
     """Decoders of one family make a line: between families a step in score is not one in size."""
     named = NAME.fullmatch(str(place.coordinates["decoder"]))
     return named[1] if named else ""

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from orchestrator.report import intervals
-from orchestrator.report.panels import Panel, Place
+from orchestrator.report.panels import Panel, Standing
 from orchestrator.report.vector import GROUND, INK, SOFT, svg
 from orchestrator.report.words import BUDGET, GUESSING
 
@@ -169,14 +169,14 @@ def sign_notes(layout: Layout) -> list[str]:
     return [*intervals.notes(layout), *(note for note in layout.legend if note.startswith((BUDGET, GUESSING)))]
 
 
-def budget_note(places: Iterable[Place]) -> str:
+def budget_note(places: Iterable[Standing]) -> str:
     """What hollow marks stand for, where there are any."""
     return (
         f"Hollow: {BUDGET} stopped by its budget, before its plateau." if any(not p.converged for p in places) else ""
     )
 
 
-def company_note(places: Iterable[Place]) -> str:
+def company_note(places: Iterable[Standing]) -> str:
     """How many trials shared the machine while seconds were taken."""
     numbers = sorted({n for p in places for c in p.cells if (n := (c["cost"] or {}).get("trials_at_once"))})
     if not numbers:

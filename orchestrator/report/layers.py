@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator
 
 from orchestrator.report import drawing
-from orchestrator.report.panels import Place
+from orchestrator.report.panels import Standing
 from orchestrator.report.series import draw, kept, series
 from orchestrator.report.words import is_number, show
 
@@ -70,7 +70,7 @@ def _at(matrix: Matrix):
     numbers = [cell["layer"] for cell in matrix.cells if is_number(cell["layer"])]
     beyond = max(numbers, default=0) + max(1.0, 0.1 * (max(numbers, default=0) - min(numbers, default=0)))
 
-    def at(place: Place) -> float | None:
+    def at(place: Standing) -> float | None:
         layer = place.coordinates["layer"]
         return layer if layer is None or is_number(layer) else beyond
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from orchestrator.report.drawing import CHARACTER, FONT, GROUND, KINDS
-from orchestrator.report.panels import Panel, Place
+from orchestrator.report.panels import Panel, Standing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 Point = tuple[float, float]
 
 
-def scatter(axes: Axes, panel: Panel, places: Sequence[Place], points: Sequence[Point], hollow: bool = False) -> None:
+def scatter(
+    axes: Axes, panel: Panel, places: Sequence[Standing], points: Sequence[Point], hollow: bool = False
+) -> None:
     """Scores over a cost as marks of their kinds of features, with their intervals.
 
     Args:
@@ -38,7 +40,7 @@ def scatter(axes: Axes, panel: Panel, places: Sequence[Place], points: Sequence[
             axes.plot([x for x, _ in shown], [y for _, y in shown], marker=marker, color=colour, **style)
 
 
-def bars(panel: Panel, places: Sequence[Place], points: Sequence[Point]) -> list[tuple[float, float, float, float]]:
+def bars(panel: Panel, places: Sequence[Standing], points: Sequence[Point]) -> list[tuple[float, float, float, float]]:
     """The intervals of points as upright lines (x, y, x, y) in the unit of the heading."""
     return [
         (x, panel.shown(place.interval[0]), x, panel.shown(place.interval[1]))

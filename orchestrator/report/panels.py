@@ -21,7 +21,7 @@ SPEECH = ("continuous", "centroids", "discrete")
 
 
 @dataclass(frozen=True, eq=False)
-class Place:
+class Standing:
     """A feature configuration on one test set.
 
     Attributes:
@@ -86,15 +86,15 @@ class Panel:
 
     column: Column
     floor: float | None
-    places: tuple[Place, ...]
+    places: tuple[Standing, ...]
 
     @property
-    def scored(self) -> list[Place]:
+    def scored(self) -> list[Standing]:
         """The places that have a score."""
         return [place for place in self.places if place.entry.value is not None]
 
     @property
-    def speech(self) -> list[Place]:
+    def speech(self) -> list[Standing]:
         """The places that have a score and hear speech."""
         return [place for place in self.scored if place.kind != "none"]
 
@@ -102,7 +102,7 @@ class Panel:
         """A score in the unit of the column's heading."""
         return value if self.column.metric in OF_HUNDRED else 100 * value
 
-    def best(self, *kinds: str) -> Place | None:
+    def best(self, *kinds: str) -> Standing | None:
         """The best place of some kinds of features; None where none has a score."""
         found = [place for place in self.scored if place.kind in kinds]
         return max(found, key=lambda place: self.column.better * place.entry.value, default=None)
@@ -126,7 +126,7 @@ def panels(matrix: Matrix, first_only: bool = False) -> list[Panel]:
         for r, row in rows:
             cells = sorted(standing[r][c].finished, key=lambda cell: cell["seed"])
             values = tuple(value for cell in cells if (value := _score(cell, column)) is not None)
-            of.append(Place(r, row.coordinates, told, layout.entries[r][c], tuple(cells), values))
+            of.append(Standing(r, row.coordinates, told, layout.entries[r][c], tuple(cells), values))
         found.append(Panel(column, layout.floors[c], tuple(of)))
     return found
 

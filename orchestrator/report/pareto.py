@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from orchestrator.report import drawing, marks, scales
 from orchestrator.report.drawing import INK
 from orchestrator.report.front import front
-from orchestrator.report.panels import Panel, Place, panels
+from orchestrator.report.panels import Panel, Standing, panels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -86,9 +86,9 @@ def _draw(axes: Axes, panel: Panel) -> None:
     marks.annotate(axes, points, [places[i].short for i in on], on, [*bars, *level, *upright])
 
 
-def _places(panel: Panel) -> list[Place]:
+def _places(panel: Panel) -> list[Standing]:
     return [place for place in panel.speech if (place.cost(COST) or 0) > 0]
 
 
-def _front(panel: Panel, places: list[Place]) -> list[int]:
+def _front(panel: Panel, places: list[Standing]) -> list[int]:
     return front([(place.cost(COST), place.entry.value) for place in places], panel.column.better)

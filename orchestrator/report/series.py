@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orchestrator.report import drawing, marks, scales
-from orchestrator.report.panels import Panel, Place, panels
+from orchestrator.report.panels import Panel, Standing, panels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,14 +32,14 @@ class Series:
     key: str
     kind: str
     label: str
-    points: tuple[tuple[float, Place], ...]
+    points: tuple[tuple[float, Standing], ...]
 
 
 def series(
     matrix: Matrix,
     coordinate: str,
-    at: Callable[[Place], float | None],
-    of_line: Callable[[Place], str] = lambda _: "",
+    at: Callable[[Standing], float | None],
+    of_line: Callable[[Standing], str] = lambda _: "",
 ) -> list[tuple[Panel, list[Series]]]:
     """The series of every task that has scores at two places of the axis at least.
 
@@ -50,7 +50,7 @@ def series(
     found = []
     labels = [name for name in matrix.layout.labels if name != coordinate]
     for panel in panels(matrix):
-        lines: dict[str, list[tuple[float, Place]]] = {}
+        lines: dict[str, list[tuple[float, Standing]]] = {}
         for place in panel.speech:
             if (x := at(place)) is not None:
                 key = json.dumps([place.kind, of_line(place), *(place.coordinates[name] for name in labels)])
