@@ -268,6 +268,20 @@ def test_every_control_has_a_name_and_every_region_can_be_reached(page):
     assert page.js("return [...document.querySelectorAll('.region')].every(e => e.tabIndex === 0)")
 
 
+def test_a_link_to_a_section_leads_to_it_also_when_scrolling_is_smooth(page):
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    motion = [{"name": "prefers-reduced-motion", "value": "no-preference"}]
+    page.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": motion})
+    soon = WebDriverWait(page.browser, 10)
+    soon.until(lambda _: page.js("return document.documentElement.dataset.opening === undefined"))
+    for name in ("mistakes", "figures", "cost"):
+        page.js(f"document.querySelector('nav a[href=\"#{name}\"]').click()")
+        place = f"document.getElementById('{name}').getBoundingClientRect().top"
+        there = f"return Math.abs({place} - 64) < 1"  # below the bar, and come to rest
+        soon.until(lambda _, there=there: page.js(there), f"the link to {name} leads elsewhere")
+
+
 def test_mistakes_show_differences_players_and_pages(page):
     task = page.one("details.task")
     assert len(task.find_elements("css selector", ".utterance")) == 10

@@ -82,7 +82,15 @@ function save(button) {
   setTimeout(() => URL.revokeObjectURL(address), 10000);
 }
 
+/** Figures that are far below are laid out once there is time: the page opens quickly, and then a link leads where it says. */
+function openQuickly() {
+  const whenIdle = window.requestIdleCallback ?? ((then) => setTimeout(then, 200)); // Safari has none
+  root.dataset.opening = "";
+  addEventListener("load", () => whenIdle(() => delete root.dataset.opening, { timeout: 1000 }));
+}
+
 root.dataset.scripted = "";
+openQuickly();
 makeTheme();
 makeSortable();
 makeFilters();
