@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import labelled_layouts
@@ -28,6 +29,8 @@ from orchestrator.stages.features import Features
 from orchestrator.stages.sample import Sample
 from orchestrator.stages.units import Units
 from orchestrator.store import Store
+from orchestrator.tracking import Tracker
+from orchestrator.tracking.tags import CELL
 from tasks.corpora import READERS
 
 settings.register_profile("any machine", deadline=None)
@@ -150,3 +153,24 @@ def tokengrid(monkeypatch, capsys):
         return int(ended.value.code or 0), shown.out, shown.err
 
     return call
+
+
+@pytest.fixture(scope="module")
+def state(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    """A state folder (with a blank in its name), and a client to look into its MLflow database."""
+    from mlflow import MlflowClient
+
+    root = tmp_path_factory.mktemp("state of mine")
+    Tracker(None, root, "warm-up")
+    return SimpleNamespace(root=root, client=MlflowClient(tracking_uri=f"sqlite:///{root}/mlflow.db"))
+
+
+@pytest.fixture
+def tracker(state: SimpleNamespace, request: pytest.FixtureRequest) -> Tracker:
+    """Of a space that has the name of the test."""
+    return Tracker(None, state.root, request.node.name)
+
+
+def children(tracker: Tracker, state: SimpleNamespace) -> Any:
+    """The runs of cells."""
+    return state.client.search_runs([tracker.experiment], f"tags.`{CELL}` != ''")

@@ -6,9 +6,9 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
+from conftest import children
 from mlflow import MlflowClient
 from test_matrix import demo, record
 
@@ -20,23 +20,6 @@ from orchestrator.tracking.tags import CELL, LAUNCH, NOTE, REASON, SUPERSEDED
 from orchestrator.tracking.values import param
 
 CURVE = [{"step": 20 * i, "epoch": i / 2, "train_loss": 3 / (i + 1), "dev_loss": 4 / (i + 1)} for i in range(600)]
-
-
-@pytest.fixture(scope="module")
-def state(tmp_path_factory):
-    """A state folder (with a blank in its name), and a client to look into its database."""
-    root = tmp_path_factory.mktemp("state of mine")
-    Tracker(None, root, "warm-up")
-    return SimpleNamespace(root=root, client=MlflowClient(tracking_uri=f"sqlite:///{root}/mlflow.db"))
-
-
-@pytest.fixture
-def tracker(state, request):
-    return Tracker(None, state.root, request.node.name)
-
-
-def children(tracker, state):
-    return state.client.search_runs([tracker.experiment], f"tags.`{CELL}` != ''")
 
 
 def everything(tracker, state):

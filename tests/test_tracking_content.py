@@ -4,38 +4,20 @@ import base64
 import json
 import zlib
 from pathlib import Path
-from types import SimpleNamespace
 
 import pandas as pd
 import pytest
-from mlflow import MlflowClient
+from conftest import children
 from test_matrix import demo, record
 
-from orchestrator.tracking import Material, Tracker, links
+from orchestrator.tracking import Material, links
 from orchestrator.tracking.inputs import Input
 from orchestrator.tracking.predictions import ROWS, table
-from orchestrator.tracking.tags import CELL, GROUPS, NOTE, PREDICTIONS
+from orchestrator.tracking.tags import GROUPS, NOTE, PREDICTIONS
 from orchestrator.tracking.values import NUMBERS
 from orchestrator.tracking.views import TAG
 
 AXES = {"epoch": 1.0, "tokens": 10, "seconds": 0.5}
-
-
-@pytest.fixture(scope="module")
-def state(tmp_path_factory):
-    """A state folder (with a blank in its name), and a client to look into its database."""
-    root = tmp_path_factory.mktemp("state of mine")
-    Tracker(None, root, "warm-up")
-    return SimpleNamespace(root=root, client=MlflowClient(tracking_uri=f"sqlite:///{root}/mlflow.db"))
-
-
-@pytest.fixture
-def tracker(state, request):
-    return Tracker(None, state.root, request.node.name)
-
-
-def children(tracker, state):
-    return state.client.search_runs([tracker.experiment], f"tags.`{CELL}` != ''")
 
 
 def test_runs_can_be_grouped_by_what_they_have_in_common(tracker, state):

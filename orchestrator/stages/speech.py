@@ -123,8 +123,29 @@ class ContinuousSpeech:
         return self.features
 
 
+class _OfUnits:
+    """What speech that is made of units has in common."""
+
+    units: Units
+
+    @property
+    def encoder(self) -> EncoderSpec:
+        """What gives the frames that become units."""
+        return self.units.encoder
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """Of the encoder, that are read."""
+        return (self.units.layer,)
+
+    @property
+    def indexed(self) -> tuple[Stage, ...]:
+        """The stages whose indexes say which utterances have frames."""
+        return (self.units,)
+
+
 @dataclass(frozen=True, kw_only=True)
-class DiscreteSpeech:
+class DiscreteSpeech(_OfUnits):
     """Units, de-duplicated or one a frame, or the pieces that a BPE makes of them."""
 
     kind = "discrete"
@@ -146,16 +167,6 @@ class DiscreteSpeech:
         bpe = read_bpe(open(self.bpe))
         return lambda found: encode(bpe, quantise(found))
 
-    @property
-    def encoder(self) -> EncoderSpec:
-        """What gives the frames that become units."""
-        return self.units.encoder
-
-    @property
-    def layers(self) -> tuple[int, ...]:
-        """Of the encoder, that are read."""
-        return (self.units.layer,)
-
     def spec(self, open: Open) -> SpeechSpec:
         """Size of the table of speech embeddings."""
         return SpeechSpec(kind="discrete", tokens=self._vocabulary(open))
@@ -171,17 +182,12 @@ class DiscreteSpeech:
             "bits_per_second": report["tokens_per_second"] * math.log2(report["vocabulary"]),
         }
 
-    @property
-    def indexed(self) -> tuple[Stage, ...]:
-        """The stages whose indexes say which utterances have frames."""
-        return (self.units,)
-
     def _vocabulary(self, open: Open) -> int:
         return self.units.codebook.k if self.bpe is None else read_bpe(open(self.bpe)).get_vocab_size()
 
 
 @dataclass(frozen=True, kw_only=True)
-class CentroidsSpeech:
+class CentroidsSpeech(_OfUnits):
     """The centroids of the units through the adapter: quantised as `discrete` is, looked at as `continuous` is.
 
     Attributes:
@@ -209,16 +215,6 @@ class CentroidsSpeech:
         centroids = read_centroids(open(self.units.codebook))
         return lambda found: {name: LookedUp(values, centroids) for name, values in quantise(found).items()}
 
-    @property
-    def encoder(self) -> EncoderSpec:
-        """What gives the frames that become units."""
-        return self.units.encoder
-
-    @property
-    def layers(self) -> tuple[int, ...]:
-        """Of the encoder, that are read."""
-        return (self.units.layer,)
-
     def spec(self, open: Open) -> SpeechSpec:
         """As of continuous frames."""
         sample = read_sample(open(self.sample))
@@ -237,11 +233,6 @@ class CentroidsSpeech:
             "tokens_per_second_of_audio": report["tokens_per_second"] / self.downsample,
             "bits_per_second": report["bits_per_second"],
         }
-
-    @property
-    def indexed(self) -> tuple[Stage, ...]:
-        """The stages whose indexes say which utterances have frames."""
-        return (self.units,)
 
 
 Speech = NoSpeech | ContinuousSpeech | DiscreteSpeech | CentroidsSpeech
